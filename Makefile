@@ -1,0 +1,54 @@
+# make app | test | demo | smoke | lint.  Each makes .venv first if it is missing or requirements changed.
+# PYTHON=/path/to/python3.11 picks the Python to build it from; otherwise the first of 3.10 to 3.12 that really runs.
+
+VENV  ?= .venv
+PY    := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+PORT  ?= 7860
+
+.PHONY: app test demo smoke lint env clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '1,2p' Makefile
+
+env: $(STAMP)
+
+# mediapipe 0.10.14 has wheels for 3.10 to 3.12 only. A name on PATH may be a shim that does not run, so each one is tried.
+$(STAMP): requirements.txt requirements-dev.txt
+	@if [ ! -x $(PY) ]; then \
+	  for p in $(PYTHON) python3.12 python3.11 python3.10 python3 python; do \
+	    if "$$p" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1; then \
+	      found="$$p"; break; fi; done; \
+	  if [ -z "$$found" ]; then \
+	    echo "slotid: no Python 3.10, 3.11 or 3.12 that runs was found (mediapipe has no build for others)." >&2; \
+	    echo "        Install one, for example: sudo apt-get install python3.11 python3.11-venv, or set PYTHON=/path/to/python3.11" >&2; \
+	    exit 1; fi; \
+	  echo "making $(VENV) with $$($$found -V)"; "$$found" -m venv $(VENV); fi
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+app: $(STAMP)
+	$(PY) app.py --port $(PORT)
+
+test: $(STAMP)
+	$(PY) -m pytest $(ARGS)
+
+# The first example: its clip, its sentence, a film of the same person doing something else, with the routing map beside it.
+demo: $(STAMP)
+	@mkdir -p out
+	@set -e; example=$$(ls -d examples/*/ 2>/dev/null | head -n 1); \
+	if [ -z "$$example" ]; then echo "slotid: examples/ is empty: take a full clone" >&2; exit 1; fi; \
+	$(PY) -m slotid generate --reference "$${example}reference.mp4" --prompt "$$(cat "$${example}prompt.txt")" \
+	  --out out/demo.mp4 --maps out/demo_maps
+
+# Four steps of training, resumed at the second, a film, a measurement, the page: the whole story, small.
+smoke: $(STAMP)
+	$(PY) -m pytest tests/smoke $(ARGS)
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+clean:
+	rm -rf out runs .pytest_cache .ruff_cache

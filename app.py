@@ -1,0 +1,85 @@
+"""The page: a clip, a sentence, a film. Composes the sections of ``slotid/page``; holds no model code.
+
+``python app.py`` or ``make app``. On a Space with borrowed accelerators ``spaces`` must come before torch touches CUDA.
+"""
+
+from __future__ import annotations
+
+try:
+    import spaces  # noqa: F401  (must be the first of the heavy imports)
+except ImportError:  # elsewhere it is not needed
+    spaces = None
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import gradio as gr  # noqa: E402
+
+from slotid.page import compare, history, making, programs, reference, saw, style  # noqa: E402
+from slotid.page.engine import Engine  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent
+MASTHEAD = (
+    '<div id="masthead"><h1>Slot-ID</h1><p>A short clip shows a face; the slots keep its identity, how it looks and how it moves; '
+    "a frozen video model dreams it into the scene you write.</p></div>"
+)
+
+
+def build(engine: Engine) -> gr.Blocks:
+    """The whole page around an engine. Everything of a visitor is in ``gr.State``; files in the cache live for half an hour."""
+    with gr.Blocks(title="Slot-ID", analytics_enabled=False, delete_cache=(300, 1800)) as page:
+        gr.HTML(MASTHEAD)
+        status = gr.HTML(engine.status_html(), elem_id="engine")
+        first = reference.lay_out(engine, ROOT)
+        second = saw.lay_out(first.person)
+        third = making.lay_out(engine, first.person, second)
+        compare_parts = compare.lay_out(engine, first.person, third)
+        history.lay_out(third)
+        programs.lay_out(engine)
+        first.deleted.then(history.forget_films, third.films, third.films, queue=False, show_progress="hidden", api_visibility="private")
+        fresh = [*compare_parts.blank, *third.blank]
+        first.deleted.then(lambda: [value for _, value in fresh], None, [part for part, _ in fresh], queue=False, show_progress="hidden",
+                           api_visibility="private")  # fmt: skip
+
+        def tell():
+            yield engine.status_html()
+            if engine.state == "loading":
+                engine.settled.wait(120)
+                yield engine.status_html()
+
+        page.load(tell, None, status, show_progress="hidden", concurrency_limit=None, api_visibility="private")
+    return page
+
+
+def serve(host: str | None = None, port: int | None = None, backbone: str = "tiny", block: bool = True) -> int:
+    """Opens the page and waits until it is stopped; ``block`` False returns at once and leaves the server running."""
+    engine = Engine(backbone)
+    page = build(engine)
+    page.queue(max_size=32)
+    page.launch(
+        server_name=host, server_port=port, theme=style.theme(), css_paths=style.CSS, max_file_size="100mb", prevent_thread_lock=True,
+        run_history=False, footer_links=["api"], ssr_mode=False, show_error=False, quiet=not block,
+    )  # fmt: skip
+    engine.preload()
+    if block:
+        page.block_thread()
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """``python app.py [--host H] [--port P] [--backbone NAME|DIR]``; the environment's GRADIO_SERVER_* hold where nothing is given."""
+    parser = argparse.ArgumentParser(description="Open the Slot-ID page.")
+    parser.add_argument("--host", help="0.0.0.0 lets other machines in (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="default 7860")
+    parser.add_argument("--backbone", default="tiny", metavar="NAME|DIR")
+    args = parser.parse_args(argv)
+    return serve(args.host, args.port, args.backbone)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

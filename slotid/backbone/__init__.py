@@ -1,0 +1,1 @@
+"""Frozen video generators behind one promise (``backbone.Backbone``)."""

@@ -1,0 +1,225 @@
+"""The embedded backbone: a whole diffusers WanPipeline of small size, and how one is built, saved and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from slotid.backbone.backbone import SPEC_FILE, Spec
+from slotid.types import SlotIDError
+
+TINY_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "tiny"
+
+
+def tiny_config(**sizes: Any) -> dict[str, Any]:
+    """Sizes of the embedded pipeline; keyword arguments override one each (tests use smaller ones).
+
+    The defaults: films of 128x128 at 12 fps, a VAE of 16x in space and 4x in time with 24 channels, a transformer of
+    9 million weights that sees 16 tokens per latent frame, text tokens 192 wide.
+    """
+    config = {
+        "channels": 24,
+        "vae_base": 48,
+        "vae_decoder_base": 64,  # None: as the encoder's
+        "vae_mult": (1, 2, 2),  # the last two equal: the residual VAE adds its average shortcut there
+        "vae_blocks": 1,
+        "vae_patch": 4,
+        "heads": 8,
+        "head_dim": 32,
+        "depth": 8,
+        "ffn": 1024,
+        "frequencies": 256,
+        "text_width": 192,
+        "text_length": 64,
+        "text_depth": 2,
+        "text_heads": 6,
+        "text_ffn": 512,
+        "fps": 12.0,
+        "size": (128, 128),
+        "frames": 25,
+        "frames_min": 9,
+        "frames_max": 49,
+        "shift": 3.0,
+    }
+    unknown = set(sizes) - set(config)
+    if unknown:
+        raise SlotIDError(f"Unknown size of the tiny pipeline: {', '.join(sorted(unknown))}; known are {', '.join(config)}.")
+    return config | sizes
+
+
+def build_tokenizer(sentences: Iterable[str], size: int = 2048):
+    """A small byte-level BPE tokenizer in which the words of ``sentences`` are whole tokens and any other text falls back to bytes.
+
+    Lower case; ``<pad>`` is 0 and ``</s>`` 1 and ends every prompt, as in T5's, so that diffusers' WanPipeline can use it.
+
+    Args:
+        sentences: texts whose words it should know. size: most tokens.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Punctuation(), pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=True)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        min_frequency=1,
+        special_tokens=["<pad>", "</s>", "<unk>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sorted(set(sentences)), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+
+
+def build_tiny(seed: int = 0, sentences: Iterable[str] = ("a person looks into the camera",), **sizes: Any):
+    """A random pipeline of the real classes (untrained), frozen. Same seed and sizes, same weights.
+
+    Args:
+        seed: of the weights; the caller's random state is left as it was. sentences: for the tokenizer. sizes: see ``tiny_config``.
+    """
+    import torch
+    from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    from slotid.backbone.wan_driver import WanBackbone
+
+    c = tiny_config(**sizes)
+    tokenizer = build_tokenizer(sentences)
+    stages = len(c["vae_mult"])
+    space, patch, channels = 2 ** (stages - 1) * c["vae_patch"], c["vae_patch"], c["channels"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = AutoencoderKLWan(
+            base_dim=c["vae_base"],
+            decoder_base_dim=c["vae_decoder_base"],
+            z_dim=channels,
+            dim_mult=list(c["vae_mult"]),
+            num_res_blocks=c["vae_blocks"],
+            temperal_downsample=[False] * (stages - 3) + [True, True],
+            latents_mean=[0.0] * channels,
+            latents_std=[1.0] * channels,
+            is_residual=True,
+            in_channels=3 * patch**2,
+            out_channels=3 * patch**2,
+            patch_size=patch,
+            scale_factor_temporal=4,
+            scale_factor_spatial=space,
+        )
+        transformer = WanTransformer3DModel(
+            patch_size=(1, 2, 2),
+            num_attention_heads=c["heads"],
+            attention_head_dim=c["head_dim"],
+            in_channels=channels,
+            out_channels=channels,
+            text_dim=c["text_width"],
+            freq_dim=c["frequencies"],
+            ffn_dim=c["ffn"],
+            num_layers=c["depth"],
+        )
+        text = UMT5Config(
+            vocab_size=len(tokenizer),
+            d_model=c["text_width"],
+            d_kv=c["text_width"] // c["text_heads"],
+            num_heads=c["text_heads"],
+            d_ff=c["text_ffn"],
+            num_layers=c["text_depth"],
+            pad_token_id=0,
+            eos_token_id=1,
+            dropout_rate=0.0,
+        )
+        text_encoder = UMT5EncoderModel(text)
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=c["shift"])
+    spec = Spec(
+        name="tiny",
+        channels=channels,
+        space=space,
+        time=4,
+        patch=(1, 2, 2),
+        text_width=c["text_width"],
+        text_length=c["text_length"],
+        width=c["heads"] * c["head_dim"],
+        depth=c["depth"],
+        fps=c["fps"],
+        size=tuple(c["size"]),
+        frames=c["frames"],
+        frames_min=c["frames_min"],
+        frames_max=c["frames_max"],
+        shift=c["shift"],
+        whole_words=True,
+    )
+    return WanBackbone(transformer, vae, text_encoder, tokenizer, scheduler, spec)
+
+
+def save_tiny(backbone, folder: str | Path, half: bool = True) -> None:
+    """Write a backbone as a diffusers WanPipeline folder (float16 safetensors when ``half``) with ``slotid.json`` beside it.
+
+    The backbone itself is left as it was. An adopted backbone is refused: its LoRA belongs to the identity weights.
+    """
+    import copy
+
+    import torch
+    from diffusers import WanPipeline
+
+    if backbone.adopted:
+        raise SlotIDError("A backbone with LoRA was given to save; save the frozen backbone before a method is trained on it.")
+    parts = [backbone.transformer, backbone.vae, backbone.text_encoder]
+    with _quiet():
+        if half:
+            parts = [copy.deepcopy(part).to(torch.float16) for part in parts]
+        transformer, vae, text_encoder = parts
+        pipeline = WanPipeline(
+            tokenizer=backbone.tokenizer, text_encoder=text_encoder, vae=vae, scheduler=backbone.scheduler, transformer=transformer
+        )
+        pipeline.save_pretrained(folder, safe_serialization=True)
+    backbone.spec.save(folder)
+
+
+def load_tiny(path: str | Path | None = None, dtype: Any = None):
+    """Read a pipeline folder from disk, offline, as a frozen backbone. ``path`` None: the embedded one; ``dtype`` None: float32.
+
+    Raises:
+        SlotIDError: no pipeline there.
+    """
+    import torch
+    from diffusers import WanPipeline
+
+    from slotid.backbone.wan_driver import WanBackbone
+
+    folder = Path(path) if path is not None else TINY_FOLDER
+    if not (folder / "model_index.json").is_file() or not (folder / SPEC_FILE).is_file():
+        raise SlotIDError(
+            f"No pipeline was found in {folder}; expected a folder with model_index.json and {SPEC_FILE}. "
+            "Give --backbone tiny, or train one with `python -m slotid train`."
+        )
+    with _quiet():
+        pipeline = WanPipeline.from_pretrained(folder, dtype=dtype or torch.float32, local_files_only=True, use_safetensors=True)
+    spec = Spec.load(folder)
+    return WanBackbone(pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.tokenizer, pipeline.scheduler, spec)
+
+
+@contextmanager
+def _quiet():
+    """The libraries' progress bars and notes off: our own output says what happens. Settings are put back afterwards."""
+    import logging
+
+    import diffusers.utils.logging as diffusers_log
+    import transformers.utils.logging as transformers_log
+
+    levels = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in (diffusers_log, transformers_log)]
+    for log, _, _ in levels:
+        log.set_verbosity(logging.ERROR)
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log, level, bar in levels:
+            log.set_verbosity(level)
+            if bar:
+                log.enable_progress_bar()

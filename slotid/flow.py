@@ -1,0 +1,95 @@
+"""Rectified flow (arXiv 2209.03003, 2403.03206): a straight path from a clean latent to noise, the times, the walk back, the loss.
+
+x_t = (1 - t) x0 + t eps, t = 1 is noise; velocity v = d x_t / d t = eps - x0. Wan was trained with exactly this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+
+def _wide(t: Tensor | float, like: Tensor) -> Tensor:
+    """``t`` (one value or (B,)) shaped to multiply ``like`` (B, ...)."""
+    t = torch.as_tensor(t, dtype=like.dtype, device=like.device)
+    return t.reshape(-1, *[1] * (like.ndim - 1)) if t.ndim else t
+
+
+def at(x0: Tensor, noise: Tensor, t: Tensor | float) -> Tensor:
+    """The path: a point between clean ``x0`` (t = 0) and ``noise`` (t = 1). ``t`` one value or (B,)."""
+    t = _wide(t, x0)
+    return (1 - t) * x0 + t * noise
+
+
+def target(x0: Tensor, noise: Tensor) -> Tensor:
+    """The velocity of the path, the same at every t."""
+    return noise - x0
+
+
+def clean(x: Tensor, velocity: Tensor, t: Tensor | float) -> Tensor:
+    """The clean latent that ``x`` at ``t`` points to: x - t v."""
+    return x - _wide(t, x) * velocity
+
+
+def noise_of(x: Tensor, velocity: Tensor, t: Tensor | float) -> Tensor:
+    """The noise that ``x`` at ``t`` came from: x + (1 - t) v."""
+    return x + (1 - _wide(t, x)) * velocity
+
+
+def shifted(t: Tensor, shift: float) -> Tensor:
+    """Times moved towards noise: shift t / (1 + (shift - 1) t); 1 leaves them (arXiv 2403.03206, eq. 23)."""
+    return shift * t / (1 + (shift - 1) * t)
+
+
+def times(steps: int, shift: float = 3.0) -> Tensor:
+    """(steps + 1,) float64 falling times from 1 to 0, more of them near noise for ``shift`` > 1."""
+    return shifted(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift)
+
+
+def sample_times(count: int, shift: float = 3.0, generator: torch.Generator | None = None, spread: float = 1.0) -> Tensor:
+    """(count,) float32 training times in (0, 1): logit-normal with deviation ``spread``, then shifted (arXiv 2403.03206)."""
+    return shifted(torch.sigmoid(spread * torch.randn(count, generator=generator)), shift)
+
+
+def loss(predicted: Tensor, velocity: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean squared error of the velocity; ``weight`` (broadcast to ``velocity``) keeps its mean, so that it only moves attention."""
+    error = (predicted.float() - velocity.float()).square()
+    if weight is None:
+        return error.mean()
+    weight = weight.float().expand_as(error)
+    return (error * weight).sum() / weight.sum().clamp_min(1e-8)
+
+
+def walk(
+    x: Tensor,
+    field: Callable[[Tensor, float], Tensor],
+    path: Tensor,
+    method: str = "second",
+    refine: Callable[[Tensor, float], Tensor] | None = None,
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Integrate the velocity ``field(x, t)`` along falling times ``path`` (from ``times``); one field call per step.
+
+    Yields (steps done, x, estimated clean latent) after each step, so that the caller may show it or stop.
+
+    Args:
+        method: "euler" (first order) or "second" (two-step Adams-Bashforth on uneven steps: the slope is extrapolated
+            with the last one; as cheap as Euler, error falls with the square of the step).
+        refine: may replace the estimated clean latent at t (StableAnimator's moment); the slope then follows from it.
+    """
+    if method not in ("euler", "second"):
+        raise ValueError(f"unknown walk '{method}'; expected 'euler' or 'second'")
+    last, last_h = None, 0.0
+    for i in range(len(path) - 1):
+        t, h = float(path[i]), float(path[i + 1] - path[i])
+        v = field(x, t)
+        x0 = clean(x, v, t)
+        if refine is not None and t > 0:
+            better = refine(x0, t)
+            if better is not x0:
+                x0, v = better, (x - better) / t
+        slope = v if last is None or method == "euler" else v + (v - last) * (h / (2 * last_h))
+        x = x + h * slope
+        last, last_h = v, h
+        yield i + 1, x, x0

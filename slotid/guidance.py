@@ -1,0 +1,47 @@
+"""Guidance as weighted streams (classifier-free guidance, arXiv 2207.12598, nested for text and identity).
+
+v = v(none) + g_t [v(text) - v(none)] + s g_i [v(text, id) - v(text)], written as a list of streams whose weights sum to 1;
+streams of weight zero are dropped, so that strength 0 *is* no identity and guidance 1 costs no extra forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from slotid.types import Stream
+
+
+def _kept(streams: Sequence[Stream]) -> list[Stream]:
+    return [s for s in streams if abs(s.weight) > 1e-9]
+
+
+def two_streams(text_guidance: float) -> list[Stream]:
+    """Text guidance alone; one stream at 1."""
+    return _kept([Stream(1 - text_guidance, False, False), Stream(text_guidance, True, False)])
+
+
+def three_streams(text_guidance: float, identity_guidance: float, strength: float = 1.0) -> list[Stream]:
+    """Text and identity guidance. ``strength`` 0 drops the identity stream; what is left equals ``two_streams``, weight by weight."""
+    pull = strength * identity_guidance
+    return _kept([Stream(1 - text_guidance, False, False), Stream(text_guidance - pull, True, False), Stream(pull, True, True)])
+
+
+def guided(streams: Sequence[Stream], velocity_of: Callable[[list[Stream]], Sequence[Tensor]]) -> Tensor:
+    """The weighted sum of the streams' velocities.
+
+    ``velocity_of`` answers a *group* of streams at once. Streams with and without identity differ in the number of tokens before the
+    text (and in LoRA), so they cannot share a forward without a mask; streams that agree in that go together.
+    """
+    total = None
+    for identity in (False, True):
+        group = [s for s in streams if s.identity == identity]
+        if not group:
+            continue
+        for stream, velocity in zip(group, velocity_of(group), strict=True):
+            term = stream.weight * velocity if stream.weight != 1 else velocity
+            total = term if total is None else total + term
+    if total is None:
+        raise ValueError("guidance needs at least one stream with a weight other than 0")
+    return total

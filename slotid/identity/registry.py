@@ -1,0 +1,24 @@
+"""Methods by name. A new method is one file and one line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from slotid.types import SlotIDError
+
+METHODS: dict[str, str] = {  # name -> module:class, imported when it is asked for
+    "slots": "slotid.identity.slots:SlotID",
+    "none": "slotid.identity.method:Method",
+}
+
+
+def method_class(name: str) -> type:
+    """The class of a method.
+
+    Raises:
+        SlotIDError: unknown name; lists the known ones.
+    """
+    if name not in METHODS:
+        raise SlotIDError(f"Unknown method '{name}'; known are {', '.join(METHODS)}. Choose one of them.")
+    module, _, attribute = METHODS[name].partition(":")
+    return getattr(import_module(module), attribute)

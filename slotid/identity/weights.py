@@ -1,0 +1,85 @@
+"""A method's weights on disk: config.json, model.safetensors and, where it bends the backbone, lora.safetensors. No pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from slotid.types import SlotIDError
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Twelve hex digits of the weights (as float32): codes of differently trained weights are not exchangeable."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def save_weights(module: nn.Module, folder: str | Path, about: dict, lora: nn.Module | None = None, lora_plan: dict | None = None) -> None:
+    """Write a method's folder. ``about``: method, version, backbone, text width, feature extractor and the method's settings."""
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(module, folder / "model.safetensors", save_file)
+    if lora is not None:
+        _write(lora, folder / "lora.safetensors", save_file)
+    else:
+        (folder / "lora.safetensors").unlink(missing_ok=True)  # weights of an earlier save would be taken for ours
+    config = {**about, "weights": fingerprint(module), "lora": lora_plan if lora is not None else None}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _write(module: nn.Module, path: Path, save_file) -> None:
+    part = path.with_suffix(".part")
+    save_file({k: v.detach().float().cpu().contiguous() for k, v in module.state_dict().items()}, part)
+    os.replace(part, path)
+
+
+def read_about(folder: str | Path, method: str, version: int) -> dict:
+    """The config of a method's folder, refused by name when it is another method's or version's.
+
+    Raises:
+        SlotIDError: nothing there, unreadable, another method or version.
+    """
+    path = Path(folder) / "config.json"
+    if not path.is_file() or not (Path(folder) / "model.safetensors").is_file():
+        raise SlotIDError(f"No identity weights were found in {folder}; train them with `python -m slotid train`, or name their folder.")
+    try:
+        about = json.loads(path.read_text())
+    except ValueError as error:
+        raise SlotIDError(f"{path} is not readable as JSON ({error}); write the identity weights again.") from error
+    if about.get("method") != method or about.get("version") != version:
+        raise SlotIDError(
+            f"The weights in {folder} belong to method '{about.get('method')}' version {about.get('version')}; "
+            f"expected '{method}' version {version}. Name the folder of that method."
+        )
+    return about
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise SlotIDError(f"{path} cannot be read as safetensors ({error}); write or fetch the file again.") from error
+
+
+def fill(module: nn.Module, tensors: dict[str, Tensor], source: str | Path) -> None:
+    """Put all tensors into a module; names and shapes must agree exactly."""
+    own = module.state_dict()
+    wrong = [k for k in set(own) | set(tensors) if k not in own or k not in tensors or own[k].shape != tensors[k].shape]
+    if wrong:
+        raise SlotIDError(
+            f"The weights in {source} do not fit ({sorted(wrong)[0]} and {len(wrong) - 1} more differ); use the version that made them."
+        )
+    module.load_state_dict(tensors, strict=True)

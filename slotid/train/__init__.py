@@ -1,0 +1,1 @@
+"""How it learns: recipes, pairs, the loop. Training goes through the same Conditioning path as sampling."""

@@ -1,0 +1,115 @@
+"""The tiny base: a text-to-video flow model of the head world, trained from nothing and then frozen.
+
+Wan has seen people described in words; the captions of our world never say what a face looks like. So that the frozen base can be *told*
+a person at all, part of its training puts person tokens before the text, made from the world's true parameters by a small embedder.
+They are to the tiny base what Wan's knowledge of words for faces is to Wan. The embedder is no part of any method: Slot-ID has to
+find tokens that mean the same from pixels alone. Groups are left out at random, so that each token acts by itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from slotid import flow
+from slotid.train.loop import Plan, fit
+from slotid.train.pairs import Latents, face_weight
+from slotid.types import Conditioning
+
+# one token per meaning, in the order of Slot-ID's slots; shape is told in two
+TOKENS = ("shape", "shape", "skin", "hair", "trim", "smile", "talk", "pose")
+
+
+class PersonEmbedder(nn.Module):
+    """The world's truth about a person -> (B, 8, width) tokens with the scale of text tokens. Privileged: training and oracle controls only."""
+
+    def __init__(self, width: int = 192, hidden: int = 256, scale: float = 0.5):
+        super().__init__()
+        from slotid.world.person import PERSON_LAYOUT
+
+        self.layout = [(group.start, group.stop) for group in (PERSON_LAYOUT[name] for name in TOKENS)]
+        self.heads = nn.ModuleList(nn.Sequential(nn.Linear(b - a, hidden), nn.GELU(), nn.Linear(hidden, width)) for a, b in self.layout)
+        self.kind = nn.Parameter(torch.randn(len(TOKENS), width) * 0.5)
+        self.scale = nn.Parameter(torch.tensor(scale))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """vectors (B, D) standardised, laid out as world.person.PERSON_LAYOUT."""
+        tokens = torch.stack([head(vectors[:, a:b]) for head, (a, b) in zip(self.heads, self.layout, strict=True)], 1) + self.kind
+        return tokens * torch.rsqrt(tokens.square().mean(-1, keepdim=True) + 1e-6) * self.scale
+
+
+class BaseLearner(nn.Module):
+    """The transformer and text encoder of a backbone with the person embedder, unfrozen, for ``loop.fit``."""
+
+    def __init__(self, backbone, embedder: PersonEmbedder):
+        super().__init__()
+        self.backbone = backbone  # not a module: registers nothing
+        self.transformer, self.text_encoder, self.embedder = backbone.transformer, backbone.text_encoder, embedder
+        self.transformer.requires_grad_(True)
+        self.text_encoder.requires_grad_(True)
+
+    def forward(self, batch: dict) -> Tensor:
+        x0, keep = batch["x0"], batch["keep"]
+        t = flow.sample_times(len(x0), self.backbone.spec.shift).to(x0)
+        noise = torch.randn_like(x0)
+        text = self.backbone.read(batch["prompts"])
+        context = self.embedder(batch["vectors"]) * keep[..., None] if keep is not None else None
+        predicted = self.backbone.velocity(flow.at(x0, noise, t), t, text, Conditioning(context=context))
+        return flow.loss(predicted, flow.target(x0, noise), batch["weight"])
+
+
+def prompt_for(facts: dict[str, str], rng: np.random.Generator, still: bool) -> str:
+    """A caption of the facts, newly phrased each time; a single frame does not show an act, so its act is not told."""
+    from slotid.world.captions import caption
+
+    told = {k: v for k, v in facts.items() if not (still and k == "act")}
+    return caption(told, int(rng.integers(2**31)))
+
+
+def take_batch(data: Latents, rng: np.random.Generator, count: int, mean: Tensor, std: Tensor, frames: int | None) -> dict:
+    """A batch of films (``frames`` latent frames, or all) or, from sparse data, of single frames, with prompts and person."""
+    rows = rng.integers(0, len(data.films), count)
+    films = data.films[rows].float()
+    if data.sparse:
+        which = rng.integers(0, films.shape[2], count)
+        films = films[torch.arange(count), :, which][:, :, None]
+        focus, reach = data.focus[rows, which], data.reach[rows, which]
+    else:
+        films = films[:, :, :frames]
+        focus, reach = data.focus[rows, 0], data.reach[rows, 0]
+    still = films.shape[2] == 1
+    prompts = ["" if rng.random() < 0.1 else prompt_for(data.facts[r], rng, still) for r in rows]
+    return {
+        "rows": rows,
+        "x0": (films - mean) / std,
+        "weight": face_weight(focus, reach, films.shape[-1]),
+        "prompts": prompts,
+        "vectors": data.vectors[rows],
+    }
+
+
+def train_base(
+    backbone, embedder: PersonEmbedder, clips: Latents, stills: Latents, plan: Plan, out: Path, *, still_share: float, still_factor: int = 5, **kwargs
+) -> dict[str, float]:
+    """Trains base and embedder. A step is either ``plan.batch`` films or ``still_factor`` times as many single frames (equal cost)."""
+    learner = BaseLearner(backbone, embedder)
+    mean, std = backbone._mean[0], backbone._std[0]
+
+    def batch_at(rng: np.random.Generator, step: int) -> dict:
+        share = max(still_share, 1 - 4 * step / plan.steps) if still_share < 1 else 1.0  # faces first, then motion
+        still = rng.random() < share
+        # the first latent frame of a film is a still too, of a performance's start
+        batch = take_batch(stills, rng, plan.batch * still_factor, mean, std, None) if still else take_batch(clips, rng, plan.batch, mean, std, None)
+        keep = torch.tensor(rng.random((len(batch["rows"]), len(TOKENS))) > 0.08, dtype=torch.float32)
+        keep *= torch.tensor(rng.random((len(keep), 1)) > 0.1, dtype=torch.float32)
+        return batch | {"keep": keep if rng.random() > 0.2 else None}
+
+    def loss_of(module: nn.Module, batch: dict) -> tuple[Tensor, dict[str, float]]:
+        loss = module(batch)
+        still = batch["x0"].shape[2] == 1
+        return loss, {"still" if still else "film": float(loss.detach()), "stills": float(still)}
+
+    return fit(learner, plan, out, batch_at, loss_of, **kwargs)

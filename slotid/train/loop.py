@@ -1,0 +1,222 @@
+"""One loop for every recipe. Accelerate drives devices, processes, precision and accumulation; a step's randomness comes from its
+number alone, so that a resumed run equals an uninterrupted one; checkpoints are safetensors and are renamed into place whole.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from slotid.types import SlotIDError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast: AdamW with warm-up, a flat stretch and a linear cool-down over the last ``cooldown`` share of the steps."""
+
+    steps: int
+    batch: int
+    lr: float
+    warmup: int = 100
+    cooldown: float = 0.2
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = 1.0
+    ema: float = 0.999  # 0: none
+    accumulate: int = 1
+    precision: str = "no"  # accelerate's: "no", "bf16", "fp16"
+    save_minutes: float = 5.0
+    seed: int = 0
+
+
+def rate(plan: Plan, step: int) -> float:
+    """Learning rate of a step (0-based)."""
+    up = min(1.0, (step + 1) / max(1, plan.warmup))
+    down = min(1.0, (plan.steps - step) / max(1.0, plan.cooldown * plan.steps))
+    return plan.lr * up * down
+
+
+def step_rng(plan: Plan, step: int, rank: int = 0) -> np.random.Generator:
+    """The only source of randomness of a step: for the batch, and (through torch.manual_seed) for noise, times and drop-out."""
+    return np.random.default_rng([plan.seed, step, rank])
+
+
+class Ema:
+    """Exponential moving average of the trained weights, with the early steps bias-corrected (Karras et al. 2024 discuss the choice)."""
+
+    def __init__(self, module: nn.Module, decay: float):
+        self.decay = decay
+        self.shadow = {n: p.detach().clone().float() for n, p in module.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        d = min(self.decay, (1 + step) / (10 + step))
+        for n, p in module.named_parameters():
+            if n in self.shadow:
+                self.shadow[n].lerp_(p.detach().float(), 1 - d)
+
+
+def _trained(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {n: p.detach().contiguous() for n, p in module.named_parameters() if p.requires_grad}
+
+
+def _save(out: Path, module: nn.Module, ema: Ema | None, optimizer: torch.optim.Optimizer, step: int, plan: Plan, minutes: float) -> None:
+    work, final = out / "checkpoint.part", out / "checkpoint"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    names = list(_trained(module))
+    save_file(_trained(module), work / "model.safetensors")
+    if ema:
+        save_file({n: t.contiguous() for n, t in ema.shadow.items()}, work / "ema.safetensors")
+    moments = {}
+    for name, parameter in zip(names, [p for g in optimizer.param_groups for p in g["params"]], strict=True):
+        for key, value in optimizer.state.get(parameter, {}).items():
+            moments[f"{key}/{name}"] = torch.as_tensor(value).detach().contiguous()
+    save_file(moments, work / "optimizer.safetensors")
+    (work / "state.json").write_text(json.dumps({"step": step, "minutes": round(minutes, 2), "plan": asdict(plan)}, indent=1))
+    shutil.rmtree(out / "checkpoint.old", ignore_errors=True)
+    if final.exists():
+        final.rename(out / "checkpoint.old")
+    work.rename(final)
+    shutil.rmtree(out / "checkpoint.old", ignore_errors=True)
+
+
+def load_weights(module: nn.Module, folder: Path, which: str = "ema") -> None:
+    """Puts a checkpoint's weights ("ema" or "model") into a module; only the trained ones are there, the others stay."""
+    path = Path(folder) / f"{which}.safetensors"
+    if not path.exists():
+        raise SlotIDError(f"No weights at {path}: train this recipe first, or name the folder of a finished run.")
+    missing = module.load_state_dict({n: t for n, t in load_file(path).items()}, strict=False).unexpected_keys
+    if missing:
+        raise SlotIDError(f"{path} holds weights this model does not have ({missing[0]}, ...): it belongs to another recipe or size.")
+
+
+def _resume(out: Path, module: nn.Module, ema: Ema | None, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    folder = out / "checkpoint" if (out / "checkpoint").exists() else out / "checkpoint.old"
+    if not (folder / "state.json").exists():
+        return 0, 0.0
+    load_weights(module, folder, "model")
+    if ema:
+        for n, t in load_file(folder / "ema.safetensors").items():
+            ema.shadow[n].copy_(t)
+    moments = load_file(folder / "optimizer.safetensors")
+    names = list(_trained(module))
+    for name, parameter in zip(names, [p for g in optimizer.param_groups for p in g["params"]], strict=True):
+        state = {key: moments[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}/{name}" in moments}
+        if state:
+            optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in state.items()}
+    state = json.loads((folder / "state.json").read_text())
+    return state["step"], state["minutes"]
+
+
+def fit(
+    module: nn.Module,
+    plan: Plan,
+    out: Path,
+    batch_at: Callable[[np.random.Generator, int], Any],
+    loss_of: Callable[[nn.Module, Any], tuple[torch.Tensor, dict[str, float]]],
+    *,
+    on_save: Callable[[nn.Module, int], None] | None = None,
+    minutes: float | None = None,
+    log_every: int = 50,
+) -> dict[str, float]:
+    """Trains ``module``'s parameters that require gradients.
+
+    Args:
+        batch_at: (rng, step) -> anything; must draw all of its randomness from ``rng``.
+        loss_of: (module, batch) -> (loss, numbers to log); may use torch's global randomness, which is seeded per step.
+        on_save: called with the module (EMA weights inside) after each checkpoint.
+        minutes: stop early, after a checkpoint, when this run has taken so long; a later call goes on.
+    Returns: the last logged numbers with step and minutes. Raises SlotIDError when the loss stops being a number.
+    """
+    from accelerate import Accelerator
+
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(mixed_precision=plan.precision, gradient_accumulation_steps=plan.accumulate, cpu=not torch.cuda.is_available())
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)
+    ema = Ema(module.to(accelerator.device), plan.ema) if plan.ema else None
+    first, spent = _resume(out, module, ema, optimizer)
+    wrapped, optimizer = accelerator.prepare(module, optimizer)
+    started = saved = time.time()
+    log = open(out / "log.jsonl", "a") if accelerator.is_main_process else open(os.devnull, "w")
+    sums: dict[str, float] = {}
+    last: dict[str, float] = {"step": float(first)}
+
+    def checkpoint(step: int) -> None:
+        if accelerator.is_main_process:
+            _save(out, accelerator.unwrap_model(wrapped), ema, optimizer.optimizer, step, plan, spent + (time.time() - started) / 60)
+            if on_save:
+                with swapped(module, ema):
+                    on_save(module, step)
+        accelerator.wait_for_everyone()
+
+    for step in range(first, plan.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate(plan, step)
+        for part in range(plan.accumulate):
+            rng = step_rng(plan, step * plan.accumulate + part, accelerator.process_index)
+            torch.manual_seed(int(rng.integers(2**62)))
+            with accelerator.accumulate(wrapped):
+                loss, numbers = loss_of(wrapped, batch_at(rng, step))
+                accelerator.backward(loss)
+                if accelerator.sync_gradients and plan.clip:
+                    accelerator.clip_grad_norm_(parameters, plan.clip)
+                optimizer.step()
+                optimizer.zero_grad()
+        if ema:
+            ema.update(accelerator.unwrap_model(wrapped), step)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise SlotIDError(f"The loss became {value} at step {step}: lower the learning rate and resume from the last checkpoint in {out}.")
+        for k, v in {"loss": value, **numbers}.items():
+            sums[k] = sums.get(k, 0.0) + float(v)
+        done = step + 1
+        late = minutes is not None and time.time() - started > minutes * 60
+        if done % log_every == 0 or done == plan.steps or late:
+            count = (done - 1) % log_every + 1 if done - first >= log_every else done - first
+            last = {"step": done, "minutes": round(spent + (time.time() - started) / 60, 2), "lr": round(rate(plan, step), 7)}
+            last |= {k: round(v / count, 5) for k, v in sums.items()}
+            sums = {}
+            log.write(json.dumps(last) + "\n")
+            log.flush()
+            print(json.dumps(last), file=sys.stderr, flush=True)
+        if late or done == plan.steps or time.time() - saved > plan.save_minutes * 60:
+            checkpoint(done)
+            saved = time.time()
+        if late:
+            break
+    log.close()
+    return last
+
+
+class swapped:
+    """With the EMA weights in place of the trained ones."""
+
+    def __init__(self, module: nn.Module, ema: Ema | None):
+        self.module, self.ema = module, ema
+
+    def __enter__(self) -> nn.Module:
+        if self.ema:
+            self.kept = _trained(self.module)
+            self.kept = {n: t.clone() for n, t in self.kept.items()}
+            self.module.load_state_dict({n: t.to(self.kept[n].dtype) for n, t in self.ema.shadow.items()}, strict=False)
+        return self.module
+
+    def __exit__(self, *_: object) -> None:
+        if self.ema:
+            self.module.load_state_dict(self.kept, strict=False)

@@ -1,0 +1,135 @@
+"""World clips as latents in memory: what a training step needs, encoded once.
+
+A film gives its own latent (target) and one latent per picked face crop (reference), cut by the same functions as a visitor's clip.
+Shards made at a low frame rate ("sparse": a few moments of a long performance) give single frames; they show many people cheaply.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from slotid.types import SlotIDError
+
+REFERENCE_FRAMES = 17
+
+
+class SolvedEncoder:
+    """Context that skips the encoder's residual branches where their last convolution is zero (as ``solve_encoder`` leaves them): exact, and several times faster."""
+
+    def __init__(self, vae: nn.Module):
+        self.blocks = [m for m in vae.encoder.modules() if type(m).__name__ == "WanResidualBlock" and not m.conv2.weight.any()]
+        self.attentions = [a for a in vae.encoder.mid_block.attentions if not a.proj.weight.any() and not a.proj.bias.any()]
+
+    def __enter__(self) -> SolvedEncoder:
+        def block_forward(block: nn.Module, x: Tensor, feat_cache: list | None = None, feat_idx: list | None = None) -> Tensor:
+            if feat_cache is not None:
+                feat_idx[0] += 2  # the two convolutions keep their places in the library's cache
+            return block.conv_shortcut(x) + block.conv2.bias.view(1, -1, 1, 1, 1)
+
+        for block in self.blocks:
+            block.forward = types.MethodType(block_forward, block)
+        for attention in self.attentions:
+            attention.forward = types.MethodType(lambda _, x: x, attention)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for module in (*self.blocks, *self.attentions):
+            del module.forward
+
+
+@dataclass(frozen=True)
+class Latents:
+    """One folder of shards, encoded. N clips; unnormalised latents, float16."""
+
+    films: Tensor  # (N, C, T', 8, 8) whole films, or (N, C, F, 8, 8) single frames when ``sparse``
+    crops: Tensor  # (N, R, C, 8, 8) one latent per picked face crop
+    seconds: Tensor  # (N, R) float32, of the crops
+    focus: Tensor  # (N, F or 1, 2, ) float32 face centre in latent cells, per single frame when sparse
+    reach: Tensor  # (N, F or 1) float32 eyes-to-mouth distance in latent cells
+    vectors: Tensor  # (N, D) float32
+    people: np.ndarray  # (N,) int64
+    reference: np.ndarray  # (N,) bool
+    facts: list[dict[str, str]]
+    sparse: bool
+
+
+@torch.no_grad()
+def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None = None, crop: int = 128) -> Latents:
+    """Encodes all complete shards of ``folder``; ``cache`` (a safetensors file) is read when it holds as many clips, else written.
+
+    Raises SlotIDError when there is nothing to encode.
+    """
+    from safetensors.torch import load_file, save_file
+
+    from slotid.face.align import crop as cut
+    from slotid.face.align import smooth_boxes
+    from slotid.identity.features import pick_frames
+    from slotid.train.vae import StillConvs, to_video
+    from slotid.world.shards import read_shards
+
+    records = read_shards(folder)
+    fps = 1 / float(records[0].seconds[1] - records[0].seconds[0])
+    sparse = fps < 4
+    facts = [r.facts for r in records]
+    meta = {"people": np.array([r.person for r in records]), "reference": np.array([r.reference for r in records])}
+    if cache and Path(cache).exists():
+        stored = load_file(cache)
+        if len(stored["films"]) == len(records):
+            return Latents(**stored, **meta, facts=facts, sparse=sparse)
+    seconds = records[0].seconds
+    picked = list(range(len(seconds))) if sparse else pick_frames(seconds, np.ones(len(seconds), bool), REFERENCE_FRAMES)
+    films, crops = [], []
+    with SolvedEncoder(vae):
+        for number, record in enumerate(records):
+            frames = record.frames()
+            boxes = smooth_boxes(record.points5, record.seconds, np.ones(len(seconds), bool))
+            faces = cut(frames[picked], boxes[picked], crop)
+            with StillConvs(vae):
+                crops.append(vae._encode(to_video(faces[:, None])).chunk(2, 1)[0][:, :, 0].half())
+                if sparse:
+                    films.append(vae._encode(to_video(frames[:, None])).chunk(2, 1)[0][:, :, 0].transpose(0, 1).half())
+            if not sparse:
+                films.append(vae._encode(to_video(frames[None])).chunk(2, 1)[0][0].half())
+            if number % 200 == 0:
+                print(f"encoded {number} of {len(records)} clips of {folder}", file=sys.stderr, flush=True)
+    points = np.stack([r.points5 for r in records]) / 16  # (N, F, 5, 2) in latent cells
+    if not sparse:
+        points = points.mean(1, keepdims=True)
+    reach = np.linalg.norm(points[:, :, :2].mean(2) - points[:, :, 3:].mean(2), axis=-1)
+    stored = {
+        "films": torch.stack(films),
+        "crops": torch.stack(crops),
+        "seconds": torch.tensor(np.tile(seconds[picked], (len(records), 1)), dtype=torch.float32),
+        "focus": torch.tensor(points.mean(2), dtype=torch.float32),
+        "reach": torch.tensor(reach, dtype=torch.float32),
+        "vectors": torch.tensor(np.stack([r.vector for r in records]), dtype=torch.float32),
+    }
+    if cache:
+        save_file(stored, str(cache), metadata={"folder": json.dumps(str(Path(folder).name))})
+    return Latents(**stored, **meta, facts=facts, sparse=sparse)
+
+
+def face_weight(focus: Tensor, reach: Tensor, grid: int, extra: float = 3.0) -> Tensor:
+    """Loss weight (B, 1, 1, grid, grid): 1 away from the face, 1 + ``extra`` at its middle. ``focus`` (B, 2) and ``reach`` (B,) in cells."""
+    line = torch.arange(grid) + 0.5
+    distance = (line[None, None, :] - focus[:, 0, None, None]) ** 2 + (line[None, :, None] - focus[:, 1, None, None]) ** 2
+    return (1 + extra * torch.exp(-0.5 * distance / (1.3 * reach[:, None, None]).square()))[:, None, None]
+
+
+def partners(data: Latents) -> list[list[int]]:
+    """For every clip the other clips of its person: references must show another scene, light and act. SlotIDError when nobody has two."""
+    by_person: dict[int, list[int]] = {}
+    for row, person in enumerate(data.people.tolist()):
+        by_person.setdefault(person, []).append(row)
+    others = [[o for o in by_person[p] if o != row] for row, p in enumerate(data.people.tolist())]
+    if not any(others):
+        raise SlotIDError("No person has two clips; render at least two clips a person (`world render --clips 2`).")
+    return others

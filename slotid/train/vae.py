@@ -1,0 +1,227 @@
+"""The tiny AutoencoderKLWan: its encoder is solved (see ``principal``), its decoder learned, first on stills, then on clips.
+
+A causal 3-D convolution on a single frame sees zeros in the past: only its last temporal tap works. ``StillConvs`` therefore runs
+one-frame batches through 2-D convolutions with exactly that tap (equal to the library's forward, three times cheaper). Before clips,
+``inflate`` sets the temporal layers so that a clip starts as what the picture codec makes of it: the way Wan's own VAE was made
+(Wan technical report, arXiv 2503.20314, section 4.1: 2-D first, inflated, then fine-tuned on video).
+"""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slotid.train.loop import Plan, fit
+
+
+def build_vae(latent_channels: int = 32, encoder_dim: int = 48, decoder_dim: int = 64, res_blocks: int = 1) -> nn.Module:
+    """A small AutoencoderKLWan in Wan 2.2's residual layout: 16x in space (4x of it by patches), 4x in time, from random weights."""
+    from diffusers import AutoencoderKLWan
+
+    vae = AutoencoderKLWan(
+        base_dim=encoder_dim,
+        decoder_base_dim=decoder_dim,
+        z_dim=latent_channels,
+        dim_mult=[1, 2, 2],
+        num_res_blocks=res_blocks,
+        temperal_downsample=[True, True],
+        is_residual=True,
+        patch_size=4,
+        in_channels=48,
+        out_channels=48,
+        scale_factor_spatial=16,
+        scale_factor_temporal=4,
+        latents_mean=[0.0] * latent_channels,
+        latents_std=[1.0] * latent_channels,
+    )
+    inflate(vae)
+    linear_start(vae)
+    return vae
+
+
+@torch.no_grad()
+def linear_start(vae: nn.Module, offset: float = 16.0, gain: float = 4.0) -> None:
+    """Lets the network begin as a linear autoencoder (it then learns about ten times faster than from the library's initialisation).
+
+    Residual branches start at zero (Zhang et al. 2019, "Fixup"). The two heads normalise every pixel to unit length, which throws its
+    brightness away: a constant ``offset`` in all channels dominates that length, so that what rides on it passes nearly linearly, and
+    ``gain`` moves it to where SiLU is straight.
+    """
+    from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResidualBlock
+
+    for module in vae.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d) and module.kernel_size[-1] > 1:
+            fan_in = module.in_channels * module.kernel_size[-1] * module.kernel_size[-2]
+            bound = (3 / fan_in) ** 0.5
+            taps = module.weight[:, :, -1:] if isinstance(module, WanCausalConv3d) else module.weight
+            taps.uniform_(-bound, bound)
+            module.bias.zero_()
+    for module in vae.modules():
+        if isinstance(module, WanResidualBlock):
+            module.conv2.weight.zero_()
+    vae.encoder.mid_block.resnets[-1].conv2.bias.fill_(offset)
+    vae.decoder.up_blocks[-1].resnets[-1].conv2.bias.fill_(offset)
+    for half in (vae.encoder, vae.decoder):
+        half.mid_block.attentions[0].proj.weight.zero_()
+        half.mid_block.attentions[0].proj.bias.zero_()
+        half.norm_out.gamma.fill_(gain)
+        head = half.conv_out
+        head.weight.zero_()
+        centre = torch.empty(head.out_channels, head.in_channels)
+        nn.init.orthogonal_(centre, gain=offset / gain)
+        head.weight[:, :, -1, 1, 1] = centre
+        head.bias.copy_(-centre.sum(1) * gain * torch.sigmoid(torch.tensor(gain)))
+
+
+@torch.no_grad()
+def inflate(vae: nn.Module) -> None:
+    """Past taps to zero, temporal down-sampling to the mean of two frames, temporal up-sampling to a copy: a clip decodes to its stills."""
+    from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample
+
+    for module in vae.modules():
+        if isinstance(module, WanCausalConv3d) and module.kernel_size[0] == 3:
+            module.weight[:, :, :2] = 0
+    for module in vae.modules():
+        if isinstance(module, WanResample) and hasattr(module, "time_conv"):
+            conv = module.time_conv
+            conv.weight.zero_()
+            conv.bias.zero_()
+            eye = torch.eye(module.dim)
+            if module.mode == "downsample3d":
+                conv.weight[:, :, 1, 0, 0] = conv.weight[:, :, 2, 0, 0] = eye / 2
+            else:
+                conv.weight[: module.dim, :, 2, 0, 0] = conv.weight[module.dim :, :, 2, 0, 0] = eye
+
+
+class StillConvs:
+    """Context in which one-frame batches run through 2-D convolutions. Clips must not be passed inside."""
+
+    def __init__(self, vae: nn.Module):
+        self.vae = vae
+
+    def __enter__(self) -> nn.Module:
+        from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+
+        def forward(conv: nn.Conv3d, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
+            pad = conv._padding
+            return F.conv2d(x[:, :, 0], conv.weight[:, :, -1], conv.bias, conv.stride[1:], (pad[2], pad[0])).unsqueeze(2)
+
+        self.convs = [m for m in self.vae.modules() if isinstance(m, WanCausalConv3d)]
+        for conv in self.convs:
+            conv.forward = types.MethodType(forward, conv)
+        return self.vae
+
+    def __exit__(self, *_: object) -> None:
+        for conv in self.convs:
+            del conv.forward
+
+
+def decode_unclamped(vae: nn.Module, latent: Tensor) -> Tensor:
+    """The library's decode without its clamp to [-1, 1], which would stop the gradient of every saturated pixel."""
+    from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
+
+    vae.clear_cache()
+    x = vae.post_quant_conv(latent)
+    parts = []
+    for i in range(latent.shape[2]):
+        vae._conv_idx = [0]
+        first = {"first_chunk": True} if i == 0 else {}
+        parts.append(vae.decoder(x[:, :, i : i + 1], feat_cache=vae._feat_map, feat_idx=vae._conv_idx, **first))
+    vae.clear_cache()
+    return unpatchify(torch.cat(parts, 2), vae.config.patch_size)
+
+
+def decoder_loss(vae: nn.Module, latent: Tensor, video: Tensor, weight: Tensor, noise: float) -> tuple[Tensor, dict[str, float]]:
+    """L1 on pixels and on their first differences in space and time, from latents with a little noise on them.
+
+    The difference terms keep eyes and mouths sharp where plain L1 would average them; no perceptual network is at hand, and none that
+    judges may be used. The noise makes the decoder forgive what the flow model leaves imperfect.
+
+    Args:
+        latent: (B, z, T', h, w), unit deviation per channel. video: (B, 3, T, H, W) in [-1, 1]. weight: (B, 1, 1, H, W), mean near 1.
+        noise: standard deviation of the latent noise; half of the batch's samples stay clean.
+    """
+    amount = noise * (torch.rand(len(latent), 1, 1, 1, 1) > 0.5).to(latent)
+    out = decode_unclamped(vae, latent + amount * torch.randn_like(latent))
+    error = out - video
+    l1 = (error.abs() * weight).mean()
+    edges = ((error[..., 1:, :] - error[..., :-1, :]).abs() * weight[..., 1:, :]).mean()
+    edges = edges + ((error[..., 1:] - error[..., :-1]).abs() * weight[..., 1:]).mean()
+    flicker = ((error[:, :, 1:] - error[:, :, :-1]).abs() * weight).mean() if video.shape[2] > 1 else error.new_zeros(())
+    loss = l1 + 0.5 * edges + 0.5 * flicker
+    with torch.no_grad():
+        clean = out.clamp(-1, 1) - video
+        psnr = float((-10 * torch.log10((clean / 2).square().mean((1, 2, 3, 4)) + 1e-10))[amount.flatten() == 0].mean())
+    return loss, {"l1": float(l1.detach()), "psnr": psnr if psnr == psnr else 0.0}
+
+
+def to_video(frames: np.ndarray) -> Tensor:
+    """uint8 (B, T, H, W, 3) -> float (B, 3, T, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+
+
+def face_pixels(points5: np.ndarray, size: int, extra: float = 3.0) -> Tensor:
+    """Loss weight (B, 1, 1, size, size) from true points (B, 5, 2): 1 + ``extra`` on the face, scaled to mean 1."""
+    points = torch.from_numpy(np.asarray(points5, np.float32))
+    centre = points.mean(1)
+    reach = (points[:, :2].mean(1) - points[:, 3:].mean(1)).norm(dim=-1)
+    line = torch.arange(size) + 0.5
+    square = (line[None, None, :] - centre[:, 0, None, None]) ** 2 + (line[None, :, None] - centre[:, 1, None, None]) ** 2
+    weight = 1 + extra * torch.exp(-0.5 * square / (1.2 * reach[:, None, None]).square())
+    return (weight / weight.mean((1, 2), keepdim=True))[:, None, None]
+
+
+def train_decoder(vae: nn.Module, folders: list[Path], plan: Plan, out: Path, *, frames: int = 1, noise: float = 0.12, **kwargs) -> dict[str, float]:
+    """Trains the decoder of a solved VAE on world films, a fifth of the diet being pictures from nothing (``pictures``).
+
+    Args:
+        folders: of shards. frames: 1 trains on single frames (fast), 4k+1 on short runs of films (teaches the temporal taps).
+    """
+    from slotid.train.pairs import SolvedEncoder
+    from slotid.train.pictures import moving_picture, picture
+    from slotid.world.shards import read_shards
+
+    records = [r for folder in folders for r in read_shards(folder) if frames == 1 or len(r.seconds) >= frames]
+    store: dict[int, np.ndarray] = {}
+    leaves: list[np.ndarray] = []
+    vae.requires_grad_(False)
+    vae.decoder.requires_grad_(True)
+    vae.post_quant_conv.requires_grad_(True)
+
+    def film(number: int) -> np.ndarray:
+        if number not in store:
+            store[number] = records[number].frames()
+        return store[number]
+
+    def batch_at(rng: np.random.Generator, step: int) -> tuple[Tensor, Tensor]:
+        if not leaves:
+            first = np.random.default_rng(plan.seed)
+            make = (lambda: picture(first)[None]) if frames == 1 else (lambda: moving_picture(first, frames, 128))
+            leaves.extend(make() for _ in range(400 if frames == 1 else 60))
+        videos, weights = [], []
+        for _ in range(plan.batch):
+            if rng.random() < 0.15:
+                videos.append(leaves[int(rng.integers(len(leaves)))])
+                weights.append(torch.ones(1, 1, 1, 128, 128))
+            else:
+                number = int(rng.integers(len(records)))
+                start = int(rng.integers(len(records[number].seconds) - frames + 1))
+                videos.append(film(number)[start : start + frames])
+                weights.append(face_pixels(records[number].points5[start : start + frames].mean(0, keepdims=True), 128))
+        return to_video(np.stack(videos)), torch.cat(weights)
+
+    def loss_of(module: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        video, weight = batch
+        with torch.no_grad(), SolvedEncoder(module):
+            latent = module._encode(video).chunk(2, 1)[0]
+        return decoder_loss(module, latent, video, weight, noise)
+
+    if frames == 1:
+        with StillConvs(vae):
+            return fit(vae, plan, out, batch_at, loss_of, **kwargs)
+    return fit(vae, plan, out, batch_at, loss_of, **kwargs)

@@ -1,0 +1,151 @@
+"""Laws 7, 8 and 2: the walk lands where calculus says, guidance is an average, strength 0 is nobody."""
+
+import numpy as np
+import pytest
+import torch
+from small import small_face, small_studio
+
+from slotid import flow
+from slotid.generate import Studio, generate
+from slotid.guidance import guided, three_streams, two_streams
+from slotid.identity.method import Method
+from slotid.types import Request, Result, Stream
+
+
+def land(field, x, steps, method="second", shift=1.0):
+    *_, (_, end, _) = flow.walk(x, field, flow.times(steps, shift), method)
+    return end
+
+
+def test_law_7_path_and_inverse():
+    g = torch.Generator().manual_seed(0)
+    x0, noise, t = torch.randn(4, 3, 2, generator=g), torch.randn(4, 3, 2, generator=g), torch.rand(4, generator=g)
+    x, v = flow.at(x0, noise, t), flow.target(x0, noise)
+    assert torch.allclose(flow.clean(x, v, t), x0, atol=1e-6) and torch.allclose(flow.noise_of(x, v, t), noise, atol=1e-6)
+    assert torch.equal(flow.at(x0, noise, 0.0), x0) and torch.equal(flow.at(x0, noise, 1.0), noise)
+    step = 1e-3
+    slope = (flow.at(x0, noise, t + step) - flow.at(x0, noise, t - step)) / (2 * step)
+    assert torch.allclose(slope, v, atol=1e-3), "the target is the path's derivative"
+
+
+@pytest.mark.parametrize("method", ["euler", "second"])
+def test_law_7_a_straight_field_lands_exactly_in_any_number_of_steps(method):
+    x0, noise = torch.randn(2, 5, dtype=torch.float64), torch.randn(2, 5, dtype=torch.float64)
+    for steps, shift in [(1, 1.0), (3, 3.0), (16, 5.0)]:
+        assert torch.allclose(land(lambda x, t: noise - x0, noise, steps, method, shift), x0, atol=1e-12)
+
+
+def test_law_7_a_growing_field_lands_where_calculus_says():
+    """dx/dt = x + t from t = 1 to 0: x(0) = (x(1) + 2) / e - 1. Errors fall with the order of the walk."""
+    x1 = torch.tensor([1.5], dtype=torch.float64)
+    exact = (x1 + 2) / np.e - 1
+
+    def error(method, steps, shift):
+        return float((land(lambda x, t: x + t, x1, steps, method, shift) - exact).abs())
+
+    for shift in (1.0, 3.0):
+        assert 1.8 < error("euler", 40, shift) / error("euler", 80, shift) < 2.2
+        assert 3.5 < error("second", 40, shift) / error("second", 80, shift) < 4.5
+    assert error("second", 16, 3.0) < error("euler", 16, 3.0) / 4
+
+
+def test_law_7_gaussian_data_are_transported_exactly():
+    """For data N(m, s^2) the marginal velocity is known and the flow is linear: noise e ends at m + s e."""
+    m, s = 0.7, 0.4
+    e = torch.linspace(-2, 2, 9, dtype=torch.float64)
+
+    def field(x, t):
+        variance = ((1 - t) * s) ** 2 + t**2
+        clean = m + (1 - t) * s**2 / variance * (x - (1 - t) * m)
+        noise = t / variance * (x - (1 - t) * m)
+        return noise - clean
+
+    assert (land(field, e, 400) - (m + s * e)).abs().max() < 2e-4
+    coarse = {method: float((land(field, e, 16, method, 3.0) - (m + s * e)).abs().max()) for method in ("euler", "second")}
+    assert coarse["second"] < coarse["euler"] / 4 and coarse["second"] < 0.03, "the walk that the films use, in 16 steps"
+
+
+@pytest.mark.parametrize("method", ["euler", "second"])
+def test_law_7_a_method_that_knows_the_clean_latent_is_obeyed(method):
+    """refine() replaces the estimated clean latent, and the walk ends there; leaving it alone changes nothing."""
+    noise, wrong, right = (torch.randn(3, dtype=torch.float64) for _ in range(3))
+    steps = list(flow.walk(noise, lambda x, t: noise - wrong, flow.times(6, 3.0), method, refine=lambda x0, t: right))
+    assert torch.allclose(steps[-1][1], right, atol=1e-9) and all(torch.equal(x0, right) for _, _, x0 in steps)
+    left = list(flow.walk(noise, lambda x, t: noise - wrong, flow.times(6, 3.0), method, refine=lambda x0, t: x0))
+    assert torch.equal(left[-1][1], land(lambda x, t: noise - wrong, noise, 6, method, 3.0))
+
+
+def test_law_7_times_fall_from_one_to_zero():
+    for steps, shift in [(1, 3.0), (16, 1.0), (50, 5.0)]:
+        t = flow.times(steps, shift)
+        assert len(t) == steps + 1 and t[0] == 1 and t[-1] == 0 and (t.diff() < 0).all()
+    assert flow.times(2, 3.0)[1] == pytest.approx(0.75)  # 3 * 0.5 / (1 + 2 * 0.5)
+
+
+def test_law_7_training_times_follow_their_law():
+    t = flow.sample_times(20000, 3.0, torch.Generator().manual_seed(0))
+    assert 0 < t.min() and t.max() < 1
+    assert float((t < 0.75).float().mean()) == pytest.approx(0.5, abs=0.02)  # the median of the logit-normal is 0.5, shifted to 0.75
+
+
+def test_law_7_loss_and_its_weight():
+    v = torch.zeros(2, 3, 4)
+    p = torch.ones(2, 3, 4)
+    p[0] = 3
+    assert float(flow.loss(p, v)) == pytest.approx(5.0)
+    weight = torch.ones(2, 1, 1)
+    weight[0] = 0
+    assert float(flow.loss(p, v, weight)) == pytest.approx(1.0)
+    assert float(flow.loss(p, v, 7 * torch.ones(1))) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("text", [1.0, 2.5, 7.0])
+@pytest.mark.parametrize("identity", [1.0, 1.5, 4.0])
+@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0, 2.0])
+def test_law_8_weights_sum_to_one_and_a_constant_field_passes(text, identity, strength):
+    streams = three_streams(text, identity, strength)
+    assert sum(s.weight for s in streams) == pytest.approx(1.0, abs=1e-9)
+    constant = torch.randn(3)
+    assert torch.allclose(guided(streams, lambda group: [constant] * len(group)), constant, atol=1e-5)
+
+
+def test_law_8_equals_the_nested_formula():
+    v = {(False, False): torch.randn(4), (True, False): torch.randn(4), (True, True): torch.randn(4)}
+    g_t, g_i, s = 3.0, 1.7, 0.6
+    got = guided(three_streams(g_t, g_i, s), lambda group: [v[x.text, x.identity] for x in group])
+    none, text, both = v[False, False], v[True, False], v[True, True]
+    assert torch.allclose(got, none + g_t * (text - none) + s * g_i * (both - text), atol=1e-5)
+
+
+def test_law_8_streams_of_no_weight_are_dropped_and_the_rest_share_forwards():
+    assert three_streams(4.0, 2.0, 0.0) == two_streams(4.0) == [Stream(-3.0, False, False), Stream(4.0, True, False)]
+    assert two_streams(1.0) == [Stream(1.0, True, False)]
+    assert three_streams(1.0, 1.0, 1.0) == [Stream(1.0, True, True)]
+    groups = []
+    guided(three_streams(4.0, 2.0), lambda group: groups.append(len(group)) or [torch.zeros(1)] * len(group))
+    assert groups == [2, 1]
+
+
+def film(studio, **wish) -> Result:
+    *_, result = generate(
+        studio, Request(**({"prompt": "a man talks", "reference": None, "steps": 3, "likeness": False, "preview_every": 0} | wish))
+    )
+    return result
+
+
+def test_law_2_strength_zero_equals_no_identity_bitwise():
+    studio, face = small_studio(), small_face()
+    nobody = film(studio).clip.frames
+    assert np.array_equal(film(studio, reference=face, strength=0.0).clip.frames, nobody)
+    assert np.array_equal(film(studio, reference=face, strength=0.0, identity_guidance=5.0, slot_gain=(2.0,) * 8).clip.frames, nobody)
+    assert np.array_equal(film(Studio(studio.backbone, Method()), reference=face).clip.frames, nobody), "method 'none' is nobody too"
+    somebody = film(studio, reference=face, strength=1.0).clip.frames
+    assert not np.array_equal(somebody, nobody)
+    assert not np.array_equal(film(studio, reference=face, strength=0.5).clip.frames, somebody)
+
+
+def test_law_2_streams_together_or_one_by_one_make_the_same_film():
+    studio, face = small_studio(), small_face()
+    apart = Studio(studio.backbone, studio.method, together=False)
+    one, two = (film(s, reference=face).clip.frames.astype(int) for s in (studio, apart))
+    assert np.abs(one - two).max() <= 1
