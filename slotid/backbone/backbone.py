@@ -38,6 +38,8 @@ class Spec:
     shift: float = 3.0  # of the sampling times, see flow.times
     steps: int = 16
     text_guidance: float = 3.0
+    text_guidance_low: float | None = None  # of the low-noise expert, where the wish says nothing; None: the same
+    boundary: float | None = None  # time in [0, 1] below which a second expert takes over; None: there is one
     identity_guidance: float = 1.5
     max_prompt_chars: int = 1000
     whole_words: bool = False  # True: the tokenizer holds every word the backbone has learned as one token
@@ -109,8 +111,11 @@ class Backbone(Protocol):
         """(B, C, T', h, w) -> (B, 3, T, H, W) in [-1, 1]."""
         ...
 
-    def velocity(self, x: Tensor, t: Tensor | float, text: Tensor, given: Conditioning) -> Tensor:
-        """Predicted velocity, shape of ``x`` (B, C, T', h, w); ``t`` in [0, 1], one value or (B,). Gradients flow."""
+    def velocity(self, x: Tensor, t: Tensor | float, text: Tensor, given: Conditioning, cache: dict | None = None) -> Tensor:
+        """Predicted velocity, shape of ``x`` (B, C, T', h, w); ``t`` in [0, 1], one value or (B,). Gradients flow.
+
+        ``cache``: a dict kept for one film, in which what does not change from step to step is remembered; without gradients.
+        """
         ...
 
     def adopt(self, plan: LoraPlan) -> nn.Module:

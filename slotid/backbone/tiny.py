@@ -16,11 +16,11 @@ TINY_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "tiny"
 def tiny_config(**sizes: Any) -> dict[str, Any]:
     """Sizes of the embedded pipeline; keyword arguments override one each (tests use smaller ones).
 
-    The defaults: films of 128x128 at 12 fps, a VAE of 16x in space and 4x in time with 24 channels, a transformer of
+    The defaults: films of 128x128 at 12 fps, a VAE of 16x in space and 4x in time with 32 channels, a transformer of
     9 million weights that sees 16 tokens per latent frame, text tokens 192 wide.
     """
     config = {
-        "channels": 24,
+        "channels": 32,
         "vae_base": 48,
         "vae_decoder_base": 64,  # None: as the encoder's
         "vae_mult": (1, 2, 2),  # the last two equal: the residual VAE adds its average shortcut there
@@ -32,7 +32,7 @@ def tiny_config(**sizes: Any) -> dict[str, Any]:
         "ffn": 1024,
         "frequencies": 256,
         "text_width": 192,
-        "text_length": 64,
+        "text_length": 40,
         "text_depth": 2,
         "text_heads": 6,
         "text_ffn": 512,
@@ -41,7 +41,7 @@ def tiny_config(**sizes: Any) -> dict[str, Any]:
         "frames": 25,
         "frames_min": 9,
         "frames_max": 49,
-        "shift": 3.0,
+        "shift": 2.0,
     }
     unknown = set(sizes) - set(config)
     if unknown:
@@ -78,11 +78,12 @@ def build_tokenizer(sentences: Iterable[str], size: int = 2048):
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
 
 
-def build_tiny(seed: int = 0, sentences: Iterable[str] = ("a person looks into the camera",), **sizes: Any):
+def build_tiny(seed: int = 0, sentences: Iterable[str] = ("a person looks into the camera",), tokenizer: Any = None, **sizes: Any):
     """A random pipeline of the real classes (untrained), frozen. Same seed and sizes, same weights.
 
     Args:
-        seed: of the weights; the caller's random state is left as it was. sentences: for the tokenizer. sizes: see ``tiny_config``.
+        seed: of the weights; the caller's random state is left as it was. sentences: for the tokenizer, unless one is given.
+        sizes: see ``tiny_config``.
     """
     import torch
     from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
@@ -91,7 +92,7 @@ def build_tiny(seed: int = 0, sentences: Iterable[str] = ("a person looks into t
     from slotid.backbone.wan_driver import WanBackbone
 
     c = tiny_config(**sizes)
-    tokenizer = build_tokenizer(sentences)
+    tokenizer = tokenizer or build_tokenizer(sentences)
     stages = len(c["vae_mult"])
     space, patch, channels = 2 ** (stages - 1) * c["vae_patch"], c["vae_patch"], c["channels"]
     with torch.random.fork_rng(devices=[]):

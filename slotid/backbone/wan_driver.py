@@ -7,11 +7,14 @@ import re
 import threading
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from slotid.backbone.backbone import LoraPlan, Spec
+from slotid.backbone.cross import belongs, remembering
 from slotid.backbone.layers import Reference, block_with_reference, grid_positions, keys_values, put_before, refuse_unknown, rotary
 from slotid.types import Conditioning, SlotIDError
 
@@ -34,24 +37,40 @@ class LoraWeights(nn.Module):
 class WanBackbone:
     """See ``backbone.Backbone``. Everything is frozen and in eval mode on construction; ``adopt`` adds the only trainable weights."""
 
-    def __init__(self, transformer, vae, text_encoder, tokenizer, scheduler, spec: Spec):
-        if getattr(transformer.config, "image_dim", None) is not None or transformer.config.in_channels != vae.config.z_dim:
-            # Wan's attention takes all but the last 512 context tokens for image tokens there: identity tokens would go wrong silently
-            raise SlotIDError(
-                f"Backbone '{spec.name}' is an image-to-video checkpoint, in which tokens before the text mean an image; "
-                "give a text-to-video checkpoint."
-            )
-        self.transformer, self.vae, self.text_encoder = transformer, vae, text_encoder
+    supported = SUPPORTED
+    lead_frames = 0  # latent frames that a method adds before the film and that are cut off again (VACE)
+
+    def __init__(self, transformer, vae, text_encoder, tokenizer, scheduler, spec: Spec, transformer_2=None):
+        """``transformer_2``: the low-noise expert of Wan 2.2 A14B; below ``spec.boundary`` it takes over (Wan technical report, section 2.2)."""
+        for net in (transformer, transformer_2):
+            if net is None:
+                continue
+            picture = getattr(net.config, "image_dim", None) is not None or getattr(net.config, "added_kv_proj_dim", None) is not None
+            if picture or net.config.in_channels != vae.config.z_dim:
+                # Wan's attention takes all but the last 512 context tokens for image tokens there: identity tokens would go wrong silently
+                raise SlotIDError(
+                    f"Backbone '{spec.name}' is an image-to-video checkpoint, in which tokens before the text mean an image; "
+                    "give a text-to-video checkpoint."
+                )
+        if (transformer_2 is None) != (spec.boundary is None):
+            raise SlotIDError(f"Backbone '{spec.name}' needs a second expert and the time at which it takes over, or neither; fetch it again.")
+        self.transformer, self.vae, self.text_encoder, self.transformer_2 = transformer, vae, text_encoder, transformer_2
         self.tokenizer, self.scheduler, self.spec = tokenizer, scheduler, spec
+        self.placement = None  # a memory profile, see place.py; None: all parts stay where they are
         self._lora: dict[str, nn.Module] = {}
         self._lock = threading.RLock()  # LoRA scales are state inside shared modules: two films at once must not mix theirs
-        for part in (transformer, vae, text_encoder):
+        for part in self.parts().values():
             part.requires_grad_(False).eval()
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The networks by the name of their folder."""
+        found = {"transformer": self.transformer, "transformer_2": self.transformer_2, "vae": self.vae, "text_encoder": self.text_encoder}
+        return {name: part for name, part in found.items() if part is not None}
 
     @property
     def device(self) -> torch.device:
-        """Where the transformer is."""
-        return self.transformer.patch_embedding.weight.device
+        """Where the transformer computes."""
+        return self.placement.device if self.placement else self.transformer.patch_embedding.weight.device
 
     @property
     def adopted(self) -> bool:
@@ -59,15 +78,25 @@ class WanBackbone:
         return bool(self._lora)
 
     def to(self, device: str | torch.device) -> WanBackbone:
-        """Move all parts; returns itself."""
-        for part in (self.transformer, self.vae, self.text_encoder):
+        """Move all parts; returns itself. Where a memory profile places them it stays in charge and only its own device is accepted."""
+        if self.placement:
+            self.placement.check(device)
+            return self
+        for part in self.parts().values():
             part.to(device)
         return self
 
+    def _need(self, name: str) -> None:
+        """Bring a part to where it computes, when a memory profile says so."""
+        if self.placement:
+            self.placement.need(name)
+
+    def _on(self, part: nn.Module) -> torch.device:
+        return self.placement.device if self.placement else next(part.parameters()).device
+
     def parameters_count(self) -> dict[str, int]:
         """Number of weights per part."""
-        parts = {"transformer": self.transformer, "vae": self.vae, "text_encoder": self.text_encoder}
-        return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+        return {name: sum(p.numel() for p in part.parameters()) for name, part in self.parts().items()}
 
     # --- once per request ---------------------------------------------------------------------------------------
 
@@ -79,7 +108,8 @@ class WanBackbone:
             cleaned, padding="max_length", max_length=length, truncation=True, add_special_tokens=True,
             return_attention_mask=True, return_tensors="pt",
         )  # fmt: skip
-        mask = ids.attention_mask.to(self.text_encoder.device)
+        self._need("text_encoder")
+        mask = ids.attention_mask.to(self._on(self.text_encoder))
         states = self.text_encoder(ids.input_ids.to(mask.device), mask).last_hidden_state
         return (states * mask[..., None].to(states)).to(self.device, self.transformer.dtype)
 
@@ -101,15 +131,17 @@ class WanBackbone:
                 f"it reads {self.spec.time}k+1 frames with sides divisible by {space}. Cut and resize it first."
             )
         with self._lock:  # the VAE keeps its causal cache in itself
-            latent = self.vae.encode(video.to(self.vae.device, self.vae.dtype)).latent_dist.mode()
+            self._need("vae")
+            latent = self.vae.encode(video.to(self._on(self.vae), self.vae.dtype)).latent_dist.mode()
         mean, std = self._normal(latent)
         return (latent - mean) / std
 
     def to_pixels(self, latent: Tensor) -> Tensor:
         """Normalised latent (B, C, T', h, w) -> (B, 3, T, H, W) in [-1, 1], T = 4 (T' - 1) + 1."""
-        latent = latent.to(self.vae.device, self.vae.dtype)
+        latent = latent.to(self._on(self.vae), self.vae.dtype)
         mean, std = self._normal(latent)
         with self._lock:
+            self._need("vae")
             return self.vae.decode(latent * std + mean).sample
 
     def _normal(self, like: Tensor) -> list[Tensor]:
@@ -118,40 +150,99 @@ class WanBackbone:
 
     # --- once per step ------------------------------------------------------------------------------------------
 
-    def velocity(self, x: Tensor, t: Tensor | float, text: Tensor, given: Conditioning = Conditioning()) -> Tensor:  # noqa: B008
+    def expert(self, t: float | Tensor) -> tuple[str, nn.Module]:
+        """Which transformer serves time(s) ``t``, all on one side of the boundary, and the name of its folder."""
+        if self.transformer_2 is not None and float(torch.as_tensor(t).max()) < self.spec.boundary:
+            return "transformer_2", self.transformer_2
+        return "transformer", self.transformer
+
+    def velocity(
+        self, x: Tensor, t: Tensor | float, text: Tensor, given: Conditioning = Conditioning(), cache: dict | None = None  # noqa: B008
+    ) -> Tensor:
         """Predicted velocity (noise minus clean), shape of ``x``.
 
         Args:
             x: (B, C, T', h, w) noisy latent. t: in [0, 1], 1 is noise, one value or (B,).
             text: (B, L, text_width) from ``read``. given: what the method asks; empty equals the stock forward, bitwise.
+            cache: a dict that the caller keeps for one film: the context's keys and values are computed once. It is emptied when ``text`` or
+                ``given`` is another object than before. None computes them anew (training).
         """
-        refuse_unknown(given, SUPPORTED, self.spec.name)
-        net = self.transformer
-        x = x.to(self.device, net.dtype)
-        steps = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(x.shape[0]) * 1000.0
-        with self._lock, self._bent(given.lora):
-            rope = net.rope(x)
-            hidden = net.patch_embedding(x)
-            grid = tuple(hidden.shape[2:])
-            hidden = hidden.flatten(2).transpose(1, 2).contiguous()
-            if given.patch is not None:
-                hidden = hidden + given.patch.to(hidden)
-            context = put_before(given.context, text.to(hidden))
-            time, modulation, context, _ = net.condition_embedder(steps, context, None, timestep_seq_len=None)
+        refuse_unknown(given, self.supported, self.spec.name)
+        times = torch.as_tensor(t, dtype=torch.float32, device=self.device).expand(x.shape[0])
+        if self.transformer_2 is not None:
+            early = times >= self.spec.boundary
+            if early.any() and not early.all():
+                return self._by_expert(x, times, text, given, early)
+        name, net = self.expert(times)
+        with self._lock, self._bent(given.lora), torch.set_grad_enabled(torch.is_grad_enabled() and cache is None):
+            self._need(name)
+            belongs(cache, text, given)
+            return self._forward(net, name, x.to(self.device, net.dtype), times * 1000.0, text, given, cache)
+
+    def _by_expert(self, x: Tensor, times: Tensor, text: Tensor, given: Conditioning, early: Tensor) -> Tensor:
+        """A training batch whose times lie on both sides of the boundary: each expert its samples, put back in order."""
+        if given.reference is not None:
+            raise SlotIDError("A batch with times of both experts and clean references was given; give one expert's times at a time.")
+        order, parts = [], []
+        for side in (early, ~early):
+            rows = side.nonzero()[:, 0]
+
+            def of(value: Tensor | None, rows: Tensor = rows) -> Tensor | None:
+                return value[rows.to(value.device)] if value is not None and value.shape[0] == x.shape[0] else value
+
+            asked = replace(given, context=of(given.context), patch=of(given.patch))
+            parts.append(self.velocity(of(x), times[rows], of(text), asked))
+            order.append(rows)
+        return torch.cat(parts)[torch.cat(order).argsort()]
+
+    def _forward(self, net, name: str, x: Tensor, steps: Tensor, text: Tensor, given: Conditioning, cache: dict | None) -> Tensor:
+        rope = net.rope(x)
+        hidden = net.patch_embedding(x)
+        grid = tuple(hidden.shape[2:])
+        hidden = hidden.flatten(2).transpose(1, 2).contiguous()
+        if given.patch is not None:
+            hidden = hidden + given.patch.to(hidden)
+        with remembering(net, cache, name) as filled:
+            # a filled cache holds the keys and values of the context: one token stands in for it and is not looked at
+            context = text.new_zeros(len(x), 1, text.shape[-1]) if filled else put_before(given.context, text)
+            time, modulation, context, _ = net.condition_embedder(steps, context.to(hidden), None, timestep_seq_len=None)
             modulation = modulation.unflatten(1, (6, -1))
             if given.reference is None:
-                for block in net.blocks:
-                    hidden = block(hidden, context, modulation, rope)
+                hidden = self._blocks(net, hidden, context, modulation, rope, given.lora)
             else:
-                hidden = self._through_blocks(hidden, context, modulation, rope, grid, given.reference)
-            shift, scale = (net.scale_shift_table + time.unsqueeze(1)).chunk(2, dim=1)
-            hidden = net.proj_out((net.norm_out(hidden.float()) * (1 + scale) + shift).type_as(hidden))
+                hidden = self._through_blocks(net, hidden, context, modulation, rope, grid, given.reference)
+        shift, scale = (net.scale_shift_table + time.unsqueeze(1)).chunk(2, dim=1)
+        hidden = net.proj_out((net.norm_out(hidden.float()) * (1 + scale) + shift).type_as(hidden))
         hidden = hidden.unflatten(2, (*net.config.patch_size, -1)).unflatten(1, grid)
         # B T H W pt ph pw C -> B C (T pt) (H ph) (W pw)
         return hidden.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
-    def _through_blocks(self, hidden, context, modulation, rope, grid, reference: Reference) -> Tensor:
-        net = self.transformer
+    def _blocks(self, net, hidden: Tensor, context: Tensor, modulation: Tensor, rope, lora: float) -> Tensor:
+        stack = self.placement.stack(net) if self.placement else None
+        if stack is not None:
+            return stack(hidden, context, modulation, rope)
+        if torch.is_grad_enabled() and net.gradient_checkpointing:
+            for block in net.blocks:
+                hidden = checkpoint(self._again, block, lora, hidden, context, modulation, rope, use_reentrant=False)
+            return hidden
+        for block in net.blocks:
+            hidden = block(hidden, context, modulation, rope)
+        return hidden
+
+    def _again(self, block, lora: float, *inputs) -> Tensor:
+        """A block, also when backward runs it again after ``velocity`` has ended: LoRA must then be as it was."""
+        with self._bent(lora, [m for m in block.modules() if hasattr(m, "lora_A")]):
+            return block(*inputs)
+
+    def save_memory(self) -> None:
+        """Gradient checkpointing: training keeps one tensor per block and computes the rest again in backward."""
+        for net in (self.transformer, self.transformer_2):
+            if net is not None:
+                net.enable_gradient_checkpointing()
+
+    def _through_blocks(self, net, hidden, context, modulation, rope, grid, reference: Reference) -> Tensor:
+        if self.placement and not self.placement.whole:
+            raise SlotIDError(f"Clean references need the whole transformer at hand, not memory profile '{self.placement.profile}'; choose 'model'.")
         latents = reference.latents.to(hidden).expand(hidden.shape[0], -1, -1, -1, -1)
         clean = net.patch_embedding(latents)
         positions = grid_positions(tuple(clean.shape[2:]), reference.offset)
@@ -185,23 +276,27 @@ class WanBackbone:
         block = {"cross": "attn2", "self": "attn1"}.get(plan.attention)
         if block is None:
             raise SlotIDError(f"LoRA on '{plan.attention}' attention was asked for; choose 'cross' or 'self'.")
+        experts = [net for net in (self.transformer, self.transformer_2) if net is not None]
         for layer in self._lora.values():
             layer.delete_adapter(ADAPTER)
-        if self._lora:
-            del self.transformer.peft_config  # peft warns of a second adapter otherwise
         names = "|".join(re.escape(name) for name in plan.projections)
         config = LoraConfig(
             r=plan.rank, lora_alpha=plan.rank if plan.alpha is None else plan.alpha, target_modules=rf"blocks\.\d+\.{block}\.({names})"
         )
-        inject_adapter_in_model(config, self.transformer, adapter_name=ADAPTER)
-        found = {name: m for name, m in self.transformer.named_modules() if hasattr(m, "lora_A") and ADAPTER in m.lora_A}
+        found: dict[str, nn.Module] = {}
+        for number, net in enumerate(experts):
+            if self._lora:
+                del net.peft_config  # peft warns of a second adapter otherwise
+            inject_adapter_in_model(config, net, adapter_name=ADAPTER)
+            mine = {name: m for name, m in net.named_modules() if hasattr(m, "lora_A") and ADAPTER in m.lora_A}
+            found |= {f"expert2.{name}" if number else name: m for name, m in mine.items()}
         self._lora = found
         return LoraWeights(found, plan)
 
     @contextmanager
-    def _bent(self, scale: float):
-        """LoRA at ``scale`` inside; at 0 the wrapped layers call their frozen layer alone, so nothing is left of it."""
-        layers = self._lora.values()
+    def _bent(self, scale: float, layers: Sequence[nn.Module] | None = None):
+        """LoRA at ``scale`` inside, in all layers or some; at 0 they call their frozen layer alone, so nothing is left of it."""
+        layers = list(self._lora.values()) if layers is None else layers
         if scale:
             if not layers:
                 raise SlotIDError("The conditioning asks for LoRA, but the backbone has adopted none; open it with its identity weights.")

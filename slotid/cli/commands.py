@@ -111,6 +111,8 @@ def run_generate(args: argparse.Namespace) -> int:
         from slotid.identity.codes import load_code
 
         reference = load_code(args.reference)
+        if args.maps is not None:
+            raise SlotIDError("--maps needs a clip as --reference: a saved code keeps no pictures of its routing")
     elif args.reference is not None:
         reference, _ = _read_face(args.reference)
     timings = {"face": time.perf_counter() - started}
@@ -135,7 +137,7 @@ def run_generate(args: argparse.Namespace) -> int:
         work.close()
     settings = film_settings(result)
     write_film(out, result, settings)
-    maps = _write_maps(result.code, args.maps) if result.code is not None else []
+    maps = _write_maps(result.code, args.maps) if result.code is not None and args.method != "none" else []
     maps += _write_likeness(result, args.maps)
     progress.finish()
     timings |= {name: float(value) for name, value in result.timings.items() if name != "face" or value}

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"slotid: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nslotid: stopped; nothing was written", file=sys.stderr)
+        print("\nslotid: stopped; nothing half-written is left behind", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `slotid ... --json | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

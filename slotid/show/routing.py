@@ -33,7 +33,7 @@ def grow(maps: np.ndarray, size: int) -> np.ndarray:
     """(T, h, w) in [0, 1] to (T, size, size), smooth (bicubic), because a token is wider than a pixel."""
     from PIL import Image
 
-    grown = [Image.fromarray(np.asarray(m, np.float32), "F").resize((size, size), Image.Resampling.BICUBIC) for m in maps]
+    grown = [Image.fromarray(np.asarray(m, np.float32)).resize((size, size), Image.Resampling.BICUBIC) for m in maps]
     return np.clip(np.stack([np.asarray(g) for g in grown]), 0.0, 1.0)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from slotid import flow
 from slotid.train.loop import Plan, fit
-from slotid.train.pairs import Latents, face_weight
+from slotid.train.pairs import Latents, face_weight, latent_scale
 from slotid.types import Conditioning
 
 # one token per meaning, in the order of Slot-ID's slots; shape is told in two
@@ -24,7 +24,7 @@ TOKENS = ("shape", "shape", "skin", "hair", "trim", "smile", "talk", "pose")
 
 
 class PersonEmbedder(nn.Module):
-    """The world's truth about a person -> (B, 8, width) tokens with the scale of text tokens. Privileged: training and oracle controls only."""
+    """The world's truth about a person -> (B, 8, width) tokens, scaled like text. Privileged: for training and oracle controls only."""
 
     def __init__(self, width: int = 192, hidden: int = 256, scale: float = 0.5):
         super().__init__()
@@ -92,17 +92,30 @@ def take_batch(data: Latents, rng: np.random.Generator, count: int, mean: Tensor
 
 
 def train_base(
-    backbone, embedder: PersonEmbedder, clips: Latents, stills: Latents, plan: Plan, out: Path, *, still_share: float, still_factor: int = 5, **kwargs
+    backbone,
+    embedder: PersonEmbedder,
+    clips: Latents,
+    stills: Latents,
+    plan: Plan,
+    out: Path,
+    *,
+    still_share: float,
+    still_factor: int = 5,
+    **kwargs,
 ) -> dict[str, float]:
     """Trains base and embedder. A step is either ``plan.batch`` films or ``still_factor`` times as many single frames (equal cost)."""
     learner = BaseLearner(backbone, embedder)
-    mean, std = backbone._mean[0], backbone._std[0]
+    mean, std = latent_scale(backbone)
 
     def batch_at(rng: np.random.Generator, step: int) -> dict:
         share = max(still_share, 1 - 4 * step / plan.steps) if still_share < 1 else 1.0  # faces first, then motion
         still = rng.random() < share
         # the first latent frame of a film is a still too, of a performance's start
-        batch = take_batch(stills, rng, plan.batch * still_factor, mean, std, None) if still else take_batch(clips, rng, plan.batch, mean, std, None)
+        batch = (
+            take_batch(stills, rng, plan.batch * still_factor, mean, std, None)
+            if still
+            else take_batch(clips, rng, plan.batch, mean, std, None)
+        )
         keep = torch.tensor(rng.random((len(batch["rows"]), len(TOKENS))) > 0.08, dtype=torch.float32)
         keep *= torch.tensor(rng.random((len(keep), 1)) > 0.1, dtype=torch.float32)
         return batch | {"keep": keep if rng.random() > 0.2 else None}

@@ -146,7 +146,9 @@ def fit(
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(mixed_precision=plan.precision, gradient_accumulation_steps=plan.accumulate, cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(
+        mixed_precision=plan.precision, gradient_accumulation_steps=plan.accumulate, cpu=not torch.cuda.is_available()
+    )
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)
     ema = Ema(module.to(accelerator.device), plan.ema) if plan.ema else None
@@ -182,7 +184,7 @@ def fit(
             ema.update(accelerator.unwrap_model(wrapped), step)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise SlotIDError(f"The loss became {value} at step {step}: lower the learning rate and resume from the last checkpoint in {out}.")
+            raise SlotIDError(f"The loss became {value} at step {step}: lower the learning rate and resume from {out}.")
         for k, v in {"loss": value, **numbers}.items():
             sums[k] = sums.get(k, 0.0) + float(v)
         done = step + 1

@@ -6,7 +6,6 @@ Shards made at a low frame rate ("sparse": a few moments of a long performance) 
 
 from __future__ import annotations
 
-import json
 import sys
 import types
 from dataclasses import dataclass
@@ -19,10 +18,11 @@ from torch import Tensor, nn
 from slotid.types import SlotIDError
 
 REFERENCE_FRAMES = 17
+CELL = 16  # pixels per latent cell
 
 
 class SolvedEncoder:
-    """Context that skips the encoder's residual branches where their last convolution is zero (as ``solve_encoder`` leaves them): exact, and several times faster."""
+    """Context that skips encoder branches that end in zero, as ``solve_encoder`` leaves them: exact, and several times faster."""
 
     def __init__(self, vae: nn.Module):
         self.blocks = [m for m in vae.encoder.modules() if type(m).__name__ == "WanResidualBlock" and not m.conv2.weight.any()]
@@ -63,62 +63,79 @@ class Latents:
 
 @torch.no_grad()
 def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None = None, crop: int = 128) -> Latents:
-    """Encodes all complete shards of ``folder``; ``cache`` (a safetensors file) is read when it holds as many clips, else written.
+    """Encodes all complete shards of ``folder``; ``cache`` (a safetensors file) keeps what was done.
 
     Raises SlotIDError when there is nothing to encode.
     """
     from safetensors.torch import load_file, save_file
 
-    from slotid.face.align import crop as cut
-    from slotid.face.align import smooth_boxes
     from slotid.identity.features import pick_frames
-    from slotid.train.vae import StillConvs, to_video
     from slotid.world.shards import read_shards
 
     records = read_shards(folder)
-    fps = 1 / float(records[0].seconds[1] - records[0].seconds[0])
-    sparse = fps < 4
-    facts = [r.facts for r in records]
-    meta = {"people": np.array([r.person for r in records]), "reference": np.array([r.reference for r in records])}
-    if cache and Path(cache).exists():
-        stored = load_file(cache)
-        if len(stored["films"]) == len(records):
-            return Latents(**stored, **meta, facts=facts, sparse=sparse)
     seconds = records[0].seconds
+    sparse = float(seconds[1] - seconds[0]) > 0.25
+    known: dict[tuple[int, int], dict[str, Tensor]] = {}
+    if cache and Path(cache).exists():  # more shards may have been rendered since: only these are encoded
+        stored = load_file(cache)
+        keys = stored.pop("keys")
+        known = {tuple(key): {n: v[row] for n, v in stored.items()} for row, key in enumerate(keys.tolist())}
     picked = list(range(len(seconds))) if sparse else pick_frames(seconds, np.ones(len(seconds), bool), REFERENCE_FRAMES)
-    films, crops = [], []
+    rows = []
     with SolvedEncoder(vae):
         for number, record in enumerate(records):
-            frames = record.frames()
-            boxes = smooth_boxes(record.points5, record.seconds, np.ones(len(seconds), bool))
-            faces = cut(frames[picked], boxes[picked], crop)
-            with StillConvs(vae):
-                crops.append(vae._encode(to_video(faces[:, None])).chunk(2, 1)[0][:, :, 0].half())
-                if sparse:
-                    films.append(vae._encode(to_video(frames[:, None])).chunk(2, 1)[0][:, :, 0].transpose(0, 1).half())
-            if not sparse:
-                films.append(vae._encode(to_video(frames[None])).chunk(2, 1)[0][0].half())
+            key = (record.person, record.index)
+            rows.append(known[key] if key in known else _encode_clip(vae, record, picked, sparse, crop))
             if number % 200 == 0:
                 print(f"encoded {number} of {len(records)} clips of {folder}", file=sys.stderr, flush=True)
-    points = np.stack([r.points5 for r in records]) / 16  # (N, F, 5, 2) in latent cells
-    if not sparse:
-        points = points.mean(1, keepdims=True)
-    reach = np.linalg.norm(points[:, :, :2].mean(2) - points[:, :, 3:].mean(2), axis=-1)
-    stored = {
-        "films": torch.stack(films),
-        "crops": torch.stack(crops),
-        "seconds": torch.tensor(np.tile(seconds[picked], (len(records), 1)), dtype=torch.float32),
-        "focus": torch.tensor(points.mean(2), dtype=torch.float32),
-        "reach": torch.tensor(reach, dtype=torch.float32),
-        "vectors": torch.tensor(np.stack([r.vector for r in records]), dtype=torch.float32),
-    }
+    table = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     if cache:
-        save_file(stored, str(cache), metadata={"folder": json.dumps(str(Path(folder).name))})
-    return Latents(**stored, **meta, facts=facts, sparse=sparse)
+        save_file({**table, "keys": torch.tensor([(r.person, r.index) for r in records])}, str(cache))
+    return Latents(
+        **table,
+        people=np.array([r.person for r in records]),
+        reference=np.array([r.reference for r in records]),
+        facts=[r.facts for r in records],
+        sparse=sparse,
+    )
+
+
+def _encode_clip(vae: nn.Module, record, picked: list[int], sparse: bool, size: int) -> dict[str, Tensor]:
+    """One row of ``Latents``."""
+    from slotid.face.align import crop as cut
+    from slotid.face.align import smooth_boxes
+    from slotid.train.vae import StillConvs, to_video
+
+    frames = record.frames()
+    boxes = smooth_boxes(record.points5, record.seconds, np.ones(len(frames), bool))
+    faces = cut(frames[picked], boxes[picked], size)
+    with StillConvs(vae):
+        crops = vae._encode(to_video(faces[:, None])).chunk(2, 1)[0][:, :, 0]
+        film = vae._encode(to_video(frames[:, None])).chunk(2, 1)[0][:, :, 0].transpose(0, 1) if sparse else None
+    if film is None:
+        film = vae._encode(to_video(frames[None])).chunk(2, 1)[0][0]
+    points = record.points5 / CELL  # (F, 5, 2)
+    if not sparse:
+        points = points.mean(0, keepdims=True)
+    reach = np.linalg.norm(points[:, :2].mean(1) - points[:, 3:].mean(1), axis=-1)
+    return {
+        "films": film.half(),
+        "crops": crops.half(),
+        "seconds": torch.tensor(record.seconds[picked], dtype=torch.float32),
+        "focus": torch.tensor(points.mean(1), dtype=torch.float32),
+        "reach": torch.tensor(reach, dtype=torch.float32),
+        "vectors": torch.tensor(record.vector, dtype=torch.float32),
+    }
+
+
+def latent_scale(backbone) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (C, 1, 1, 1) by which a backbone normalises its latents."""
+    config = backbone.vae.config
+    return torch.tensor(config.latents_mean).view(-1, 1, 1, 1), torch.tensor(config.latents_std).view(-1, 1, 1, 1)
 
 
 def face_weight(focus: Tensor, reach: Tensor, grid: int, extra: float = 3.0) -> Tensor:
-    """Loss weight (B, 1, 1, grid, grid): 1 away from the face, 1 + ``extra`` at its middle. ``focus`` (B, 2) and ``reach`` (B,) in cells."""
+    """Loss weight (B, 1, 1, grid, grid): 1 away from the face, 1 + ``extra`` at its middle. ``focus`` (B, 2), ``reach`` (B,): cells."""
     line = torch.arange(grid) + 0.5
     distance = (line[None, None, :] - focus[:, 0, None, None]) ** 2 + (line[None, :, None] - focus[:, 1, None, None]) ** 2
     return (1 + extra * torch.exp(-0.5 * distance / (1.3 * reach[:, None, None]).square()))[:, None, None]

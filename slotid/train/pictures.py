@@ -58,7 +58,7 @@ def moving_picture(rng: np.random.Generator, frames: int, size: int = 64) -> np.
     """A random picture panned and zoomed smoothly, (frames, size, size, 3) uint8: motion for the VAE's temporal taps."""
     big = picture(rng, size * 2)
     start, end = rng.uniform(0, size, 2), rng.uniform(0, size, 2)
-    reach = rng.uniform(0.02, 0.3)
+    reach = rng.uniform(0.1, 0.3)
     out = np.empty((frames, size, size, 3), np.uint8)
     for i in range(frames):
         at = start + (end - start) * reach * i / max(frames - 1, 1)

@@ -4,8 +4,8 @@ The best linear code of 16x16 pixel blocks is known without training (Hotelling 
 needs tens of thousands of steps to find something as good, so the encoder is *solved*, layer by layer, from a few hundred clips, and only
 the decoder is trained. Latents are then ordered by importance, nearly Gaussian, and the same for everyone who solves on the same clips.
 
-In a clip every latent frame after the first holds four frames: ``still_channels`` of its channels mean what they mean in a still (the average
-over the four), the rest are the strongest components of what that average leaves out: motion.
+In a clip every latent frame after the first holds four frames: ``still_channels`` of its channels mean what they mean in a still (the
+average over the four), the rest are the strongest components of what that average leaves out: motion.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def solve_encoder(vae: nn.Module, clips: Tensor, still_channels: int) -> dict[st
     Returns: PSNR in dB of the best *linear* decoder of single latent cells, for first frames ("still") and for later ones ("clip").
     """
     if clips.ndim != 5 or clips.shape[2] != 5:
-        raise SlotIDError(f"Clips of shape {tuple(clips.shape)} were given; expected (N, 3, 5, H, W): one still and one chunk of four frames.")
+        raise SlotIDError(f"Clips of shape {tuple(clips.shape)} were given; expected (N, 3, 5, H, W).")
     from diffusers.models.autoencoders.autoencoder_kl_wan import patchify
 
     encoder, channels = vae.encoder, vae.config.z_dim
@@ -214,6 +214,7 @@ def solve_decoder(vae: nn.Module, stills: Tensor) -> float:
     length = (outputs * lift**2 + (width - outputs) * anchor**2) ** 0.5
     gain = 4.0 * length / (lift * width**0.5)
     decoder.norm_out.gamma.fill_(gain)
+    decoder.norm_out.gamma[outputs:] = 0  # their own large values must not reach the last convolution, where they drown training in noise
     head.weight.zero_()
     head.weight[torch.arange(outputs), torch.arange(outputs), -1, 1, 1] = lift / 4.0
     head.bias.fill_(-lift * float(torch.sigmoid(torch.tensor(4.0))))

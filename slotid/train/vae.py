@@ -176,7 +176,9 @@ def face_pixels(points5: np.ndarray, size: int, extra: float = 3.0) -> Tensor:
     return (weight / weight.mean((1, 2), keepdim=True))[:, None, None]
 
 
-def train_decoder(vae: nn.Module, folders: list[Path], plan: Plan, out: Path, *, frames: int = 1, noise: float = 0.12, **kwargs) -> dict[str, float]:
+def train_decoder(
+    vae: nn.Module, folders: list[Path], plan: Plan, out: Path, *, frames: int = 1, noise: float = 0.12, **kwargs
+) -> dict[str, float]:
     """Trains the decoder of a solved VAE on world films, a fifth of the diet being pictures from nothing (``pictures``).
 
     Args:

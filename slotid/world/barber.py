@@ -82,7 +82,7 @@ def _chain(points: np.ndarray, half: float, taper: float, tint: np.ndarray, root
 
 def _join(parts: list[Strands]) -> Strands:
     sizes = np.cumsum([0] + [len(p.points) for p in parts])
-    first = np.concatenate([p.first + s for p, s in zip(parts, sizes)]) if parts else np.zeros(0, np.int32)
+    first = np.concatenate([p.first + s for p, s in zip(parts, sizes[:-1], strict=True)]) if parts else np.zeros(0, np.int32)
 
     def cat(name: str, shape: tuple, dtype) -> np.ndarray:
         return np.concatenate([getattr(p, name) for p in parts]) if parts else np.zeros(shape, dtype)
@@ -119,6 +119,8 @@ def cut_hair(rig: Rig, looks: Looks, points: np.ndarray, normals: np.ndarray, so
     parts: list[Strands] = []
     if looks.hair_style != "bald":
         density = scalp_share(looks, centroid) * skin
+        if looks.hair_style == "afro":  # no sideburns that stand out sideways
+            density = density * ((centroid[:, 1] > 4.4) | (centroid[:, 2] < -2.5))
         style = STYLES[looks.hair_style]
         if fine:
             style = replace(style, count=int(1.9 * style.count), half=0.7 * style.half)
@@ -223,7 +225,9 @@ def _tail(rng, looks: Looks, goal, crown: int, rig: Rig, solid: Collider) -> Str
     n, k = 500, 11
     length = 14 + 8 * looks.hair_length
     s = np.linspace(0, 1, k)
-    spine = goal + np.stack([np.zeros(k), 1.6 * np.sin(np.minimum(s * 3, 1.6)) - length * s**1.3 * 0.95, -3.2 * np.sin(np.minimum(s * 2.6, 1.57))], 1)
+    spine = goal + np.stack(
+        [np.zeros(k), 1.6 * np.sin(np.minimum(s * 3, 1.6)) - length * s**1.3 * 0.95, -3.2 * np.sin(np.minimum(s * 2.6, 1.57))], 1
+    )
     across = rng.standard_normal((n, 1, 2)) * np.minimum(s * 5 + 0.35, 1.35)[None, :, None] * (1 - 0.35 * s)[None, :, None]
     points = spine[None] + np.concatenate([across[..., :1], np.zeros((n, k, 1)), across[..., 1:]], 2)
     normal = _unit(points - spine[None] + np.array([0, 0.2, -0.3]))
@@ -234,7 +238,9 @@ def brow_curve(rig: Rig, looks: Looks, side: int) -> np.ndarray:
     """(5, 3) mean-head points along a brow, inner to outer. side 0: person's right, 1: left."""
     marks = rig.neutral[rig.landmarks[17:22][::-1] if side == 0 else rig.landmarks[22:27]].astype(float).copy()
     s = np.linspace(0, 1, 5)
-    marks[:, 1] += 0.55 * (looks.brow_arch - 0.4) * np.sin(np.pi * np.clip(s * 1.15, 0, 1)) + 0.5 * (looks.brow_tilt - 0.5) * (s - 0.4) - 0.12
+    marks[:, 1] += (
+        0.55 * (looks.brow_arch - 0.4) * np.sin(np.pi * np.clip(s * 1.15, 0, 1)) + 0.5 * (looks.brow_tilt - 0.5) * (s - 0.4) - 0.12
+    )
     return marks
 
 
@@ -265,7 +271,7 @@ def _brows(rng, rig: Rig, looks: Looks, points, normals) -> list[Strands]:
         along = np.interp(s, [0, 0.25, 1], [1.1, 0.45, -0.25])[:, None] * np.array([[0, 1.0, 0]]) + out_dir
         along += 0.18 * rng.standard_normal((n, 3))
         along = _unit(along - normal * (along * normal).sum(1, keepdims=True))
-        reach = (0.50 + 0.3 * looks.brow_thick)
+        reach = 0.50 + 0.3 * looks.brow_thick
         t = np.array([0.0, 0.5, 1.0])[None, :, None] * reach
         chain = surface[:, None] + normal[:, None] * (0.03 + 0.05 * t / reach) + along[:, None] * (t - 0.5 * reach)
         made.append(_chain(chain, 0.045, 0.5, np.exp(0.15 * rng.standard_normal(n)), ids[:, 0], rig, 1, np.repeat(normal, 3, 0)))
@@ -299,9 +305,12 @@ def _lashes(rng, rig: Rig, looks: Looks, points) -> list[Strands]:
 
 
 def _beard(rng, rig: Rig, looks: Looks, points, normals, density) -> list[Strands]:
-    low, high, count = {"moustache": (0.7, 1.1, 420), "goatee": (0.7, 1.5, 750), "short_beard": (0.45, 0.9, 2000), "full_beard": (1.4, 3.2, 2300)}[
-        looks.beard
-    ]
+    low, high, count = {
+        "moustache": (0.7, 1.1, 420),
+        "goatee": (0.7, 1.5, 750),
+        "short_beard": (0.45, 0.9, 2000),
+        "full_beard": (1.4, 3.2, 2300),
+    }[looks.beard]
     placed = _roots(rng, rig, points, normals, density, count)
     if placed is None:
         return []
@@ -310,7 +319,9 @@ def _beard(rng, rig: Rig, looks: Looks, points, normals, density) -> list[Strand
     x, y, z = mean.T
     above_lip = (y > -3.4) & (np.abs(x) < 3.4)
     down = np.stack([0.25 * x / 4, -np.ones(n), 0.15 * np.ones(n)], 1)
-    down[above_lip] = np.stack([0.9 * np.sign(x[above_lip]) * (0.3 + np.abs(x[above_lip]) / 3), -np.ones(above_lip.sum()), 0 * x[above_lip]], 1)
+    down[above_lip] = np.stack(
+        [0.9 * np.sign(x[above_lip]) * (0.3 + np.abs(x[above_lip]) / 3), -np.ones(above_lip.sum()), 0 * x[above_lip]], 1
+    )
     flow = _unit(down + 0.22 * rng.standard_normal((n, 3)))
     flow = _unit(flow - 0.8 * normal * (flow * normal).sum(1, keepdims=True))
     length = (low + (high - low) * looks.beard_length) * (0.7 + 0.6 * rng.random(n))

@@ -19,6 +19,7 @@ class Garment:
     detail: np.ndarray  # (V, 3) float32
     share: np.ndarray  # (V,) float32 of the head's turn: a collar gives a little
     neckline: np.ndarray  # (AROUND,) height of the collar's edge, above which skin shows
+    ring: np.ndarray  # (AROUND,) distance of the collar's outer edge from the upright axis: skin farther out lies under cloth
 
 
 # garment: collar height at the nape, at the sides, at the front (cm); gap between neck and collar; thickness of the collar
@@ -59,7 +60,11 @@ def sew(garment: str, skin: np.ndarray, seed: int) -> Garment:
     nape, side, front, gap, thick = _CUT[garment]
     angle = np.arange(AROUND) / AROUND * 2 * np.pi  # 0 is the front
     facing = np.cos(angle)
-    neckline = np.where(facing > 0, side + (front - side) * np.maximum(facing, 0) ** (1.1 if garment in ("vneck", "jacket") else 2.0), side + (nape - side) * facing**2)
+    neckline = np.where(
+        facing > 0,
+        side + (front - side) * np.maximum(facing, 0) ** (1.1 if garment in ("vneck", "jacket") else 2.0),
+        side + (nape - side) * facing**2,
+    )
     neckline = neckline + rng.normal(0, 0.15)
     profile = neck_profile(skin)
 
@@ -121,7 +126,7 @@ def sew(garment: str, skin: np.ndarray, seed: int) -> Garment:
     pts = np.concatenate(points).astype(np.float32)
     det = np.concatenate(details_all).astype(np.float32)
     fac = np.concatenate(faces).astype(np.int32)
-    return Garment(pts, fac, det, np.zeros(len(pts), np.float32), neckline)
+    return Garment(pts, fac, det, np.zeros(len(pts), np.float32), neckline, inner + thick)
 
 
 def _lapel(sign: int, angle, edge, neckline, garment: str) -> tuple[np.ndarray, np.ndarray]:

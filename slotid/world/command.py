@@ -123,10 +123,10 @@ def _check(args: argparse.Namespace) -> int:
     from slotid.world.check import detection_by_yaw
 
     rows = detection_by_yaw(args.clips, args.every, args.size, args.kit, report=_note)
-    lines = [
-        "|yaw| of the head | frames | found",
-        *(f"{row['from']:3.0f} to {row['to']:3.0f} deg | {row['frames']:6d} | {row['found']:7.2%}" for row in rows),
-    ]
+    lines = ["|yaw| of the head | frames | found"]
+    for row in rows:
+        share = "none" if row["found"] is None else f"{row['found']:.2%}"
+        lines.append(f"{row['from']:4.1f} to {row['to']:4.1f} deg | {row['frames']:6d} | {share:>7}")
     return _tell(args, {"clips": args.clips, "size": args.size, "rows": rows}, "\n".join(lines))
 
 

@@ -32,7 +32,9 @@ def _tube(spine: np.ndarray, radius: float, closed: bool, around: int = 5) -> tu
     p = spine[:, None] + radius * (np.cos(t)[None, :, None] * a[:, None] + np.sin(t)[None, :, None] * b[:, None])
     i, j = np.meshgrid(np.arange(n if closed else n - 1), np.arange(around), indexing="ij")
     q, r = (i + 1) % n, (j + 1) % around
-    f = np.stack([np.stack([i * around + j, q * around + j, i * around + r], -1), np.stack([i * around + r, q * around + j, q * around + r], -1)], 2)
+    f = np.stack(
+        [np.stack([i * around + j, q * around + j, i * around + r], -1), np.stack([i * around + r, q * around + j, q * around + r], -1)], 2
+    )
     return p.reshape(-1, 3), f.reshape(-1, 3)
 
 
@@ -57,7 +59,12 @@ def bend(looks: Looks, skin: np.ndarray, rig: Rig) -> Frame:
         rims.append((spine, cx, c[1]))
         parts.append(_tube(spine, radius, True))
         outer = spine[0 if sign > 0 else 14] + np.array([0, 0.5, 0.0])
-        side = skin[(np.abs(rig.neutral[:, 1] - 3.3) < 1.2) & (np.abs(rig.neutral[:, 2]) < 1.5) & (np.sign(rig.neutral[:, 0]) == sign) & (rig.part <= 1)]
+        side = skin[
+            (np.abs(rig.neutral[:, 1] - 3.3) < 1.2)
+            & (np.abs(rig.neutral[:, 2]) < 1.5)
+            & (np.sign(rig.neutral[:, 0]) == sign)
+            & (rig.part <= 1)
+        ]
         width = np.quantile(np.abs(side[:, 0]), 0.5) if len(side) else 7.6
         ear = np.array([sign * (width + 0.25), outer[1] + 0.3, -0.5])
         mid = np.array([sign * max(abs(outer[0]) + 0.35, width + 0.1), outer[1] + 0.1, outer[2] - 1.6])

@@ -128,7 +128,9 @@ def sample_looks(seed: int) -> Looks:
     iris_weights = np.array([3 + 4 * (1 - light_eyes), 2.5, 1.5, 1.3 * light_eyes, 1.2 * light_eyes, 1.8 * light_eyes, 1.2 * light_eyes])
     iris = _IRIS[_pick(trim_rng, iris_weights)] * trim_rng.uniform(0.85, 1.15) / 255
     glasses = GLASSES[_pick(trim_rng, np.array([0.82, 0.06, 0.06, 0.06]))]
-    frame = np.array([(0.03, 0.03, 0.035), (0.25, 0.13, 0.06), (0.45, 0.36, 0.2), (0.1, 0.14, 0.28), (0.42, 0.05, 0.06)])[trim_rng.integers(5)]
+    frame = np.array([(0.03, 0.03, 0.035), (0.25, 0.13, 0.06), (0.45, 0.36, 0.2), (0.1, 0.14, 0.28), (0.42, 0.05, 0.06)])[
+        trim_rng.integers(5)
+    ]
     freckled = u[6] < 0.3
     return Looks(
         seed=int(seed),
@@ -178,11 +180,13 @@ def _one_hot(name: str, names: tuple[str, ...]) -> list[float]:
 
 
 def _groups(p: Looks) -> dict[str, list[float]]:
-    skin = [(c - m) / s for c, m, s in zip(p.skin_rgb, (0.70, 0.52, 0.43), (0.22, 0.20, 0.19))]
-    hair = [(c - m) / s for c, m, s in zip(p.hair_rgb, (0.37, 0.285, 0.23), (0.21, 0.20, 0.19))]
-    iris = [(c - m) / s for c, m, s in zip(p.iris_rgb, (0.33, 0.245, 0.165), (0.10, 0.13, 0.155))]
+    skin = [(c - m) / s for c, m, s in zip(p.skin_rgb, (0.70, 0.52, 0.43), (0.22, 0.20, 0.19), strict=True)]
+    hair = [(c - m) / s for c, m, s in zip(p.hair_rgb, (0.37, 0.285, 0.23), (0.21, 0.20, 0.19), strict=True)]
+    iris = [(c - m) / s for c, m, s in zip(p.iris_rgb, (0.33, 0.245, 0.165), (0.10, 0.13, 0.155), strict=True)]
     hairless = p.hair_style == "bald"
-    shown = [0.0] * 4 if hairless else [_uniform(p.hair_length), _uniform(p.hair_volume), _uniform(p.hair_curl), _uniform(p.hair_part, -1, 1)]
+    shown = (
+        [0.0] * 4 if hairless else [_uniform(p.hair_length), _uniform(p.hair_volume), _uniform(p.hair_curl), _uniform(p.hair_part, -1, 1)]
+    )
     return {
         "shape": [float(v) / SHAPE_SPREAD for v in p.shape],
         "skin": [

@@ -47,6 +47,7 @@ class CurveReader:
 
         with quiet():
             self._mesh = FaceMesh(static_image_mode=False, refine_landmarks=True, max_num_faces=1)
+            self._mesh.process(np.zeros((64, 64, 3), np.uint8))
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -117,8 +117,10 @@ def _blob(x, y, z, cx, cy, cz, r):
 
 
 @jit
-def _paint(where, skin, lips, hair, brow_hair, beard_hair, q, lip_poly, lid_polys, brows, moles, beard_code, style_recede, has_hair, seed, out):
-    """q: redness, gloss, mottle, blush, freckles, circles, lip_red, lip_dark, hairline, brow_thick, brow_dark, lashes, beard strength, melanin."""
+def _paint(
+    where, skin, lips, hair, brow_hair, beard_hair, q, lip_poly, lid_polys, brows, moles, beard_code, style_recede, has_hair, seed, out
+):
+    """q: redness, gloss, mottle, blush, freckles, circles, lip red, lip dark, hairline, brow thick, brow dark, lashes, beard, melanin."""
     fair = 1.0 - q[13]
     for i in range(where.shape[0]):
         x, y, z = where[i, 0], where[i, 1], where[i, 2]

@@ -77,7 +77,7 @@ def follow_roots(rest, root, moved, skin_rest, out):
 
 @jit
 def project(points, cam, eye, scale, cx, cy, out):
-    """out (N, 3): pixel x, pixel y (down), depth in cm. ``cam`` (3, 3) rows right, up, back; ``eye`` the camera; scale px per unit tangent."""
+    """out (N, 3): pixel x, pixel y (down), depth in cm. ``cam`` (3, 3) rows right, up, back; ``eye`` the camera; scale px per tangent."""
     for i in range(points.shape[0]):
         x, y, z = points[i, 0] - eye[0], points[i, 1] - eye[1], points[i, 2] - eye[2]
         u = cam[0, 0] * x + cam[0, 1] * y + cam[0, 2] * z

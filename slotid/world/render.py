@@ -72,8 +72,10 @@ class Renderer:
         frame = glasses.bend(self.looks, skin, rig)
         self._extra = coat.points
         angle = ((np.arctan2(skin[:, 0], skin[:, 2] - clothes.AXIS_Z) / (2 * np.pi)) % 1 * clothes.AROUND).astype(int) % clothes.AROUND
-        hidden = (rig.part <= HEAD) & (skin[:, 1] < coat.neckline[angle] - 2.2)
-        keep = ~hidden[rig.faces].all(1)
+        below = skin[:, 1] - coat.neckline[angle]
+        outside = np.hypot(skin[:, 0], skin[:, 2] - clothes.AXIS_Z) > coat.ring[angle] + 0.45
+        body = (rig.part <= HEAD) & (rig.share < 0.8)  # the chin is head, even where it dips into a collar
+        keep = ~(body & (below < -2.2))[rig.faces].all(1) & ~(body & outside & (below < 1.5))[rig.faces].any(1)
         sizes = np.cumsum([0, len(skin), len(coat.points), len(frame.points)])
         self.base = np.concatenate([skin, coat.points, frame.points]).astype(np.float32)
         self.faces = np.ascontiguousarray(np.concatenate([rig.faces[keep], coat.faces + sizes[1], frame.faces + sizes[2]]), np.int32)
@@ -169,7 +171,11 @@ class Renderer:
         self.moved[:] = self.base
         self.normals, self.flat, self.lit = np.empty((v, 3), np.float32), np.empty((v, 3), np.float32), np.empty(v, np.float32)
         self.hair_moved, self.hair_posed, self.hair_screen = (np.empty((p, 3), np.float32) for _ in range(3))
-        self.hair_normals, self.hair_flat, self.hair_lit = np.empty((p, 3), np.float32), np.empty((p, 3), np.float32), np.empty(p, np.float32)
+        self.hair_normals, self.hair_flat, self.hair_lit = (
+            np.empty((p, 3), np.float32),
+            np.empty((p, 3), np.float32),
+            np.empty(p, np.float32),
+        )
         self.shadow, self.tally = np.empty((SHADOW, SHADOW), np.float32), np.empty((2, v), np.float32)
 
     # -- per frame ---------------------------------------------------------------------------------------------------------------
@@ -179,7 +185,9 @@ class Renderer:
         rig = self.rig
         weights = rig.weights(motion.expressions[frame])
         if len(weights) != len(rig.expr_names):
-            raise SlotIDError(f"The motion has {len(weights)} expressions and the kit {len(rig.expr_names)}; perform with this kit's names.")
+            raise SlotIDError(
+                f"The motion has {len(weights)} expressions and the kit {len(rig.expr_names)}; perform with this kit's names."
+            )
         v = len(self.skin)
         raster.deform(self.skin, rig.start, rig.index, rig.offset, weights, self.moved[:v])
         yaw, pitch = np.radians(np.asarray(motion.gaze[frame], np.float64))
@@ -222,7 +230,18 @@ class Renderer:
         raster.draw_triangles(self.screen, faces, cull, self.depth, self.number, self.bary)
         if len(s.points):
             raster.project(self.hair_posed, self.cam, eye, self.scale, half, half, self.hair_screen)
-            raster.draw_strands(self.hair_screen, s.first, s.half, np.float32(self.px_per_cm), np.float32(0.52), np.float32(1.0), len(faces), self.depth, self.number, self.bary)
+            raster.draw_strands(
+                self.hair_screen,
+                s.first,
+                s.half,
+                np.float32(self.px_per_cm),
+                np.float32(0.52),
+                np.float32(1.0),
+                len(faces),
+                self.depth,
+                self.number,
+                self.bary,
+            )
         dilate = 0.0
         if "PupilDilate_L" in rig.expr_names:
             dilate = float(np.clip(motion.expressions[frame][rig.expr_names.index("PupilDilate_L")], 0, 1))
@@ -262,7 +281,11 @@ class Renderer:
         left, which is the picture's right (MediaPipe's naming). "landmarks68" (68, 2) float32: Multi-PIE order.
         """
         self._pose(motion, frame)
-        eye, _ = self._eye_at(float(motion.seconds[frame]))
+        return self._marks(float(motion.seconds[frame]))
+
+    def _marks(self, seconds: float) -> dict[str, np.ndarray]:
+        """``points`` of the pose that is there already."""
+        eye, _ = self._eye_at(seconds)
         marks = self.posed[self.rig.landmarks]
         out = np.empty((68, 3), np.float32)
         half = np.float32(SUPER * self.size / 2)
@@ -281,8 +304,10 @@ def render_clip(
     """
     renderer = Renderer(kit, looks, scene, size)
     count = len(motion.seconds)
-    frames = np.stack([renderer.render(motion, t) for t in range(count)])
-    points5 = np.stack([renderer.points(motion, t)["five"] for t in range(count)])
+    frames, points5 = np.empty((count, size, size, 3), np.uint8), np.empty((count, 5, 2), np.float32)
+    for t in range(count):
+        frames[t] = renderer.render(motion, t)
+        points5[t] = renderer._marks(float(motion.seconds[t]))["five"]
     if degrade_seed is not None and scene.webcam is not None:
         from slotid.world.webcam import degrade
 

@@ -78,14 +78,14 @@ class Scene:
     webcam: Webcam | None = None
 
 
-# name: key azimuth range (deg, mirrored at random), key elevation range, kelvin-like warmth (-1 cool..1 warm), key, fill, rim, ambient, softness
+# name: key azimuth range (degrees, mirrored at random), key elevation range, warmth (-1 cool to 1 warm), key, fill, rim, ambient, softness
 _LIGHT = {
     "soft_daylight": ((10, 45), (25, 50), (-0.15, 0.1), 1.75, 0.55, 0.25, 0.62, 0.95),
-    "warm_lamp": ((30, 65), (5, 30), (0.65, 0.95), 2.2, 0.22, 0.2, 0.30, 0.45),
+    "warm_lamp": ((30, 65), (5, 30), (0.60, 0.90), 1.85, 0.24, 0.2, 0.30, 0.45),
     "cool_window": ((45, 80), (10, 35), (-0.8, -0.5), 2.1, 0.32, 0.15, 0.40, 0.8),
     "side_light": ((75, 100), (5, 25), (-0.1, 0.25), 2.8, 0.16, 0.35, 0.20, 0.35),
     "studio": ((25, 45), (30, 45), (-0.05, 0.1), 2.1, 0.75, 1.2, 0.40, 0.7),
-    "sunset": ((40, 75), (2, 12), (0.95, 1.25), 2.7, 0.28, 0.5, 0.32, 0.25),
+    "sunset": ((40, 75), (2, 12), (0.90, 1.20), 2.3, 0.30, 0.5, 0.32, 0.25),
     "evening": ((20, 60), (20, 45), (-0.95, -0.65), 1.0, 0.22, 0.35, 0.26, 0.7),
     "backlight": ((120, 150), (20, 40), (0.05, 0.5), 3.2, 0.7, 2.6, 0.55, 0.5),
 }

@@ -107,7 +107,8 @@ def _discriminant(features: np.ndarray, people: np.ndarray, kept: int) -> Callab
     between = np.linalg.svd((means - means.mean(axis=0)) @ white, full_matrices=False)
     axes = between[2][:kept]
     strength = between[1][:kept] ** 2 / len(owners)
-    weight = np.sqrt(np.maximum(strength - 1.0 / np.bincount(index).mean(), 0) / strength)  # axes that are mere noise count for little
+    noise = 1.0 / np.bincount(index).mean()
+    weight = np.sqrt(np.maximum(strength - noise, 0) / np.maximum(strength, 1e-12))  # axes that are mere noise count for little
     final = basis.T @ white @ axes.T * weight
 
     def project(new: np.ndarray) -> np.ndarray:

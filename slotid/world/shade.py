@@ -158,7 +158,21 @@ def shade(number, bary, view_dirs, points_n, attr, ao, lit, faces, face_part, uv
             elif part == 4:
                 albedo[0], albedo[1], albedo[2] = 0.66, 0.61, 0.51
                 deep = ramp(5.0, 10.3, az)
-                _surface(n, view, directions, colours, sun * (0.3 + 0.6 * deep), occ * (0.2 + 0.8 * deep), albedo, soft_wrap, 0.3, 0.04, 40.0, 0.2, out)
+                _surface(
+                    n,
+                    view,
+                    directions,
+                    colours,
+                    sun * (0.3 + 0.6 * deep),
+                    occ * (0.2 + 0.8 * deep),
+                    albedo,
+                    soft_wrap,
+                    0.3,
+                    0.04,
+                    40.0,
+                    0.2,
+                    out,
+                )
             elif part == 5 or part == 6:
                 m = math.sqrt(ax * ax + ay * ay + az * az) + 1e-9
                 d[0], d[1], d[2] = ax / m, ay / m, az / m

@@ -14,7 +14,40 @@ from slotid.world.scene import Webcam
 # Luma and chroma quantisation of baseline JPEG (ITU-T T.81, annex K).
 _LUMA = np.array(
     [16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62]
-    + [18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99],
+    + [
+        18,
+        22,
+        37,
+        56,
+        68,
+        109,
+        103,
+        77,
+        24,
+        35,
+        55,
+        64,
+        81,
+        104,
+        113,
+        92,
+        49,
+        64,
+        78,
+        87,
+        103,
+        121,
+        120,
+        101,
+        72,
+        92,
+        95,
+        98,
+        112,
+        100,
+        103,
+        99,
+    ],
     np.float32,
 ).reshape(8, 8)
 _CHROMA = np.full((8, 8), 99, np.float32)
@@ -76,7 +109,9 @@ def _cover(frames: np.ndarray, points5: np.ndarray, share: float, rng: np.random
         if start + k >= t:
             break
         s = k / max(length - 1, 1)
-        centre = points5[start + k].mean(0) + np.array([side * size * 0.45 * (2 * s - 1) * abs(2 * s - 1), size * (0.10 + 0.5 * (2 * s - 1) ** 4)])
+        centre = points5[start + k].mean(0) + np.array(
+            [side * size * 0.45 * (2 * s - 1) * abs(2 * s - 1), size * (0.10 + 0.5 * (2 * s - 1) ** 4)]
+        )
         x, y = int(big / 2 - centre[0]), int(big / 2 - centre[1])
         rows, cols = np.clip(np.arange(size) + y, 0, big - 1), np.clip(np.arange(size) + x, 0, big - 1)
         m, e = mask[np.ix_(rows, cols)][..., None], edge[np.ix_(rows, cols)][..., None]
@@ -90,7 +125,9 @@ def degrade(frames: np.ndarray, points5: np.ndarray, webcam: Webcam, seed: int) 
     points5 (T, 5, 2) says where the face is, so that the hand passes before it. Values of ``Webcam`` at 0 change nothing.
     """
     if frames.ndim != 4 or frames.dtype != np.uint8 or len(points5) != len(frames):
-        raise SlotIDError(f"degrade got frames {frames.shape} {frames.dtype} and {len(points5)} points; give (T, H, W, 3) uint8 and (T, 5, 2).")
+        raise SlotIDError(
+            f"degrade got frames {frames.shape} {frames.dtype} and {len(points5)} points; give (T, H, W, 3) uint8 and (T, 5, 2)."
+        )
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([int(seed), 3, 9])))
     film = frames.astype(np.float32)
     size = frames.shape[1]

@@ -27,7 +27,9 @@ def test_the_nearer_wins_whatever_the_order():
     near, far = [[2, 2, 1], [30, 2, 1], [2, 30, 1]], [[2, 2, 5], [30, 2, 5], [2, 30, 5]]
     for order in ((near, far), (far, near)):
         depth, number, bary = buffers()
-        R.draw_triangles(np.array(order[0] + order[1], np.float32), np.arange(6, dtype=np.int32).reshape(2, 3), np.zeros(2, np.int8), depth, number, bary)
+        R.draw_triangles(
+            np.array(order[0] + order[1], np.float32), np.arange(6, dtype=np.int32).reshape(2, 3), np.zeros(2, np.int8), depth, number, bary
+        )
         assert set(number[number >= 0]) == {0 if order[0] is near else 1}
 
 
@@ -43,7 +45,9 @@ def test_culling_drops_the_back_side_only():
 def test_a_strand_covers_its_capsule(end):
     p = np.array([[6, 6, 2], [*end, 2]], np.float32)
     depth, number, bary = buffers()
-    R.draw_strands(p, np.array([0], np.int32), np.full(2, 2.0, np.float32), np.float32(1), np.float32(0.5), np.float32(1), 100, depth, number, bary)
+    R.draw_strands(
+        p, np.array([0], np.int32), np.full(2, 2.0, np.float32), np.float32(1), np.float32(0.5), np.float32(1), 100, depth, number, bary
+    )
     y, x = np.mgrid[0:32, 0:32] + 0.5
     d = p[1, :2] - p[0, :2]
     t = np.clip(((x - 6) * d[0] + (y - 6) * d[1]) / (d @ d), 0, 1)
@@ -55,7 +59,9 @@ def test_strands_behind_skin_stay_hidden():
     depth, number, bary = buffers()
     depth[:], number[:] = 3.0, 7
     p = np.array([[4, 4, 6], [28, 28, 6]], np.float32)
-    R.draw_strands(p, np.array([0], np.int32), np.ones(2, np.float32), np.float32(1), np.float32(1), np.float32(1), 100, depth, number, bary)
+    R.draw_strands(
+        p, np.array([0], np.int32), np.ones(2, np.float32), np.float32(1), np.float32(1), np.float32(1), 100, depth, number, bary
+    )
     assert (number == 7).all()
 
 

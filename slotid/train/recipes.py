@@ -1,0 +1,259 @@
+"""How the embedded weights are made, one function a stage, in the order they run. Each resumes from its own folder under ``--out``.
+
+    python -m slotid world render --people 0:1200 --clips 2 --references 1 --defects 0.35 --seconds 2.08 --out runs/clips
+    python -m slotid world render --people 2000:5000 --clips 2 --references 1 --defects 0.35 --seconds 2.67 --fps 1.5 --out runs/stills
+    python -m slotid train vae_solve     (closed form, 2 minutes)
+    python -m slotid train vae_stills    python -m slotid train vae_clips
+    python -m slotid train base
+    python -m slotid train slots_read    python -m slotid train slots_flow
+    python -m slotid train assemble      (writes assets/tiny)
+
+What each gave, on which machine and for how long, is in LOG.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from slotid.train.loop import Plan
+from slotid.types import SlotIDError
+
+LATENT_CHANNELS = 32
+STILL_CHANNELS = 24  # of a later latent frame; the other 8 hold motion
+LEAST_SCALE = 0.5  # deviation of the least important latent channel given to the flow; the first has 1
+LORA_RANK = 16
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where a recipe reads and writes, and how far it goes this time."""
+
+    clips: Path
+    stills: Path
+    out: Path
+    assets: Path
+    steps: int | None = None  # None: the recipe's own
+    minutes: float | None = None  # None: until the steps are done
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A stage: what runs, its plan (None: no loop), and what to expect of it."""
+
+    run: Callable[[Job, Plan | None], dict[str, Any]]
+    plan: Plan | None
+    expected: str
+
+
+def new_backbone(job: Job):
+    """The tiny pipeline with this file's sizes; VAE, tokenizer and the latents' scale are those of ``job.out`` as far as they exist.
+
+    The tokenizer, fixed at the first start, knows every word of the captions.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    from slotid.backbone.tiny import build_tiny
+    from slotid.world.captions import WORDS, caption
+    from slotid.world.take import direct
+
+    sentences = [*WORDS, *(caption(direct(seed, clip).facts, seed) for seed in range(400) for clip in range(2))]
+    folder = job.out / "base"
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer") if (folder / "tokenizer").exists() else None
+    backbone = build_tiny(0, sentences, tokenizer, channels=LATENT_CHANNELS)
+    if tokenizer is None:
+        backbone.tokenizer.save_pretrained(folder / "tokenizer")
+    _load_vae(backbone.vae, job)
+    if (folder / "latents.json").exists():
+        _set_latents(backbone, *json.loads((folder / "latents.json").read_text()))
+    return backbone
+
+
+def _load_vae(vae, job: Job) -> None:
+    """The furthest trained VAE there is."""
+    from safetensors.torch import load_file
+
+    from slotid.train.loop import load_weights
+
+    solved = job.out / "vae" / "solved.safetensors"
+    if not solved.exists():
+        raise SlotIDError(f"No solved VAE at {solved}; run `python -m slotid train vae_solve` first.")
+    vae.load_state_dict(load_file(solved))
+    for stage in ("clips", "stills"):
+        if (job.out / "vae" / stage / "checkpoint").exists():
+            load_weights(vae, job.out / "vae" / stage / "checkpoint")
+            return
+
+
+def _set_latents(backbone, mean: list[float], std: list[float]) -> None:
+    backbone.vae.register_to_config(latents_mean=mean, latents_std=std)
+
+
+def vae_solve(job: Job, plan: Plan | None) -> dict[str, Any]:
+    """Encoder and decoder's start in closed form, from a few hundred world clips and pictures from nothing."""
+    import numpy as np
+    import torch
+    from safetensors.torch import save_file
+
+    from slotid.train.pictures import moving_picture, picture
+    from slotid.train.principal import solve_decoder, solve_encoder
+    from slotid.train.vae import StillConvs, build_vae, to_video
+    from slotid.world.shards import read_shards
+
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    clips, stills = read_shards(job.clips), read_shards(job.stills)
+    runs = []
+    for i in rng.permutation(len(clips))[:280]:
+        start = int(rng.integers(0, len(clips[i].seconds) - 5))
+        runs.append(clips[i].frames()[start : start + 5])
+    single = [stills[i].frames()[int(rng.integers(len(stills[i].seconds)))] for i in rng.permutation(len(stills))[:220]]
+    runs += [np.repeat(frame[None], 5, 0) for frame in single[:80]]
+    runs += [moving_picture(rng, 5, 128) for _ in range(40)]
+    vae = build_vae(LATENT_CHANNELS)
+    found = solve_encoder(vae, to_video(np.stack(runs)), STILL_CHANNELS)
+    with StillConvs(vae):
+        found["decoder"] = solve_decoder(vae, to_video(np.stack([*single, *(picture(rng, 128) for _ in range(30))])[:, None]))
+    (job.out / "vae").mkdir(parents=True, exist_ok=True)
+    save_file({n: t.detach().contiguous() for n, t in vae.state_dict().items()}, job.out / "vae" / "solved.safetensors")
+    return found
+
+
+def vae_stills(job: Job, plan: Plan | None) -> dict[str, Any]:
+    """The decoder on single frames."""
+    from slotid.train.vae import build_vae, train_decoder
+
+    vae = build_vae(LATENT_CHANNELS)
+    _load_vae(vae, job)
+    return train_decoder(vae, [job.stills, job.clips], plan, job.out / "vae" / "stills", frames=1, minutes=job.minutes)
+
+
+def vae_clips(job: Job, plan: Plan | None) -> dict[str, Any]:
+    """The decoder on runs of nine frames: its temporal taps."""
+    from slotid.train.vae import build_vae, train_decoder
+
+    vae = build_vae(LATENT_CHANNELS)
+    _load_vae(vae, job)
+    return train_decoder(vae, [job.clips], plan, job.out / "vae" / "clips", frames=9, minutes=job.minutes)
+
+
+def _latents(job: Job, vae):
+    from slotid.train.pairs import encode_shards
+
+    return [
+        encode_shards(folder, vae, job.out / f"{name}.latents.safetensors")
+        for name, folder in (("clips", job.clips), ("stills", job.stills))
+    ]
+
+
+def base(job: Job, plan: Plan | None) -> dict[str, Any]:
+    """Transformer and text encoder from nothing, told persons by the privileged embedder in most steps."""
+    import torch
+
+    from slotid.train.base import PersonEmbedder, train_base
+
+    backbone = new_backbone(job)
+    clips, stills = _latents(job, backbone.vae)
+    note = job.out / "base" / "latents.json"
+    if not note.exists():  # fixed at the first start: a resumed run must not shift its own target
+        rows = torch.cat([d.films.float().transpose(0, 1).flatten(1)[:, :300_000] for d in (clips, stills)], 1)
+        scale = torch.linspace(1.0, LEAST_SCALE, LATENT_CHANNELS)  # fine channels smaller: coarse things are decided first
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps([rows.mean(1).tolist(), (rows.std(1) / scale).tolist()]))
+    _set_latents(backbone, *json.loads(note.read_text()))
+    torch.manual_seed(0)
+    return train_base(backbone, PersonEmbedder(), clips, stills, plan, job.out / "base", still_share=0.3, minutes=job.minutes)
+
+
+def trained_base(job: Job):
+    """The frozen backbone and embedder of a finished ``base`` run."""
+    import torch
+
+    from slotid.train.base import BaseLearner, PersonEmbedder
+    from slotid.train.loop import load_weights
+
+    backbone = new_backbone(job)
+    torch.manual_seed(0)
+    embedder = PersonEmbedder()
+    learner = BaseLearner(backbone, embedder)
+    load_weights(learner, job.out / "base" / "checkpoint")
+    learner.requires_grad_(False)
+    return backbone, embedder
+
+
+def _learner(job: Job, lora: bool):
+    import torch
+
+    from slotid.backbone.backbone import LoraPlan
+    from slotid.identity.slots import SlotConfig, SlotID
+    from slotid.train.slots import SlotLearner
+
+    backbone, embedder = trained_base(job)
+    weights = backbone.adopt(LoraPlan(rank=LORA_RANK)) if lora else None
+    torch.manual_seed(1)
+    return SlotLearner(SlotID(SlotConfig(latent_channels=LATENT_CHANNELS)), backbone, embedder, weights)
+
+
+def slots_read(job: Job, plan: Plan | None) -> dict[str, Any]:
+    """The encoder learns to read people and to meet the base's person tokens; no backbone call, so it is cheap."""
+    from slotid.train.slots import train_slots
+
+    learner = _learner(job, lora=False)
+    clips, stills = _latents(job, learner.backbone[0].vae)
+    return train_slots(learner, clips, stills, plan, job.out / "slots_read", with_flow=False, minutes=job.minutes)
+
+
+def slots_flow(job: Job, plan: Plan | None) -> dict[str, Any]:
+    """Encoder, gates and LoRA by the frozen base's own velocity, on cross-scene pairs."""
+    from slotid.train.loop import load_weights
+    from slotid.train.slots import train_slots
+
+    learner = _learner(job, lora=True)
+    if not (job.out / "slots_flow" / "checkpoint").exists():
+        load_weights(learner, job.out / "slots_read" / "checkpoint")
+    clips, stills = _latents(job, learner.backbone[0].vae)
+    return train_slots(learner, clips, stills, plan, job.out / "slots_flow", with_flow=True, meet=0.5, minutes=job.minutes)
+
+
+def assemble(job: Job, plan: Plan | None) -> dict[str, Any]:
+    """Writes the trained pipeline, the method's weights and the embedder into ``assets/tiny``."""
+    from safetensors.torch import save_file
+
+    from slotid.backbone.tiny import load_tiny, save_tiny
+    from slotid.train.loop import load_weights
+
+    stage = "slots_flow" if (job.out / "slots_flow" / "checkpoint").exists() else "slots_read"
+    learner = _learner(job, lora=stage == "slots_flow")
+    load_weights(learner, job.out / stage / "checkpoint")
+    backbone, embedder = trained_base(job)
+    job.assets.mkdir(parents=True, exist_ok=True)
+    save_tiny(backbone, job.assets)
+    learner.method.eval().save_pretrained(job.assets / "identity" / "slots", load_tiny(job.assets), learner.lora)
+    save_file({n: t.half().contiguous() for n, t in embedder.state_dict().items()}, job.assets / "person_embedder.safetensors")
+    sizes = {str(p.relative_to(job.assets)): p.stat().st_size for p in sorted(job.assets.rglob("*.safetensors"))}
+    return {"from": stage, "bytes": sum(sizes.values()), "files": sizes}
+
+
+RECIPES: dict[str, Recipe] = {
+    "vae_solve": Recipe(vae_solve, None, "linear bound 27 dB on stills, 26 dB on clips; the decoder starts at 19.8 dB"),
+    "vae_stills": Recipe(vae_stills, Plan(steps=9000, batch=8, lr=2e-4, warmup=300, cooldown=0.15, ema=0.99), "23 dB after 150 steps"),
+    "vae_clips": Recipe(vae_clips, Plan(steps=3000, batch=2, lr=1e-4, warmup=100, cooldown=0.3, ema=0.99), "see LOG.md"),
+    "base": Recipe(base, Plan(steps=5000, batch=6, lr=5e-4, warmup=150, cooldown=0.25, ema=0.998), "see LOG.md"),
+    "slots_read": Recipe(slots_read, Plan(steps=3000, batch=12, lr=6e-4, warmup=100, cooldown=0.2, ema=0.998), "see LOG.md"),
+    "slots_flow": Recipe(slots_flow, Plan(steps=2000, batch=6, lr=2e-4, warmup=100, cooldown=0.3, ema=0.998), "see LOG.md"),
+    "assemble": Recipe(assemble, None, "assets/tiny, about 55 MB in files under 16 MB"),
+}
+
+
+def run(name: str, job: Job) -> dict[str, Any]:
+    """Runs a recipe by name. Raises SlotIDError for an unknown name."""
+    if name not in RECIPES:
+        raise SlotIDError(f"Unknown recipe '{name}'; there are {', '.join(RECIPES)}.")
+    recipe = RECIPES[name]
+    plan = recipe.plan
+    if plan is not None and job.steps is not None:
+        plan = replace(plan, steps=job.steps)
+    return recipe.run(job, plan)

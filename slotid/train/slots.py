@@ -1,0 +1,160 @@
+"""Slot-ID on a frozen backbone, as the paper trains it: encoder, gates, projection, LoRA on cross-attention; target: the base's velocity.
+
+The world knows the truth, which makes two cheap teachers, both gone afterwards. *Reading*: small heads predict the person's true
+parameters from each slot, so that slot s comes to mean one thing (shape, skin, ..., the habit of nodding). *Meeting*: identity tokens are
+drawn to the tokens by which the base was told persons while it was trained (``base.PersonEmbedder``). Where a clip does not show
+something, its gate is the cheapest way to say so. The flow loss then decides, on pairs that share a person but no scene, light or act.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slotid import flow
+from slotid.identity.slots import Encoded, SlotID
+from slotid.train.base import TOKENS, PersonEmbedder, take_batch
+from slotid.train.loop import Plan, fit
+from slotid.train.pairs import Latents, latent_scale, partners
+from slotid.types import Conditioning
+
+HABITS = ("smile", "talk", "pose")
+ANCHORS = (0, 2, 3, 4)  # of TOKENS: what one picture can tell
+
+
+class SlotLearner(nn.Module):
+    """The method with its training-only heads. ``lora`` shares the backbone's new weights; the backbone itself is not registered."""
+
+    def __init__(self, method: SlotID, backbone, embedder: PersonEmbedder, lora: nn.Module | None):
+        super().__init__()
+        from slotid.world.person import PERSON_LAYOUT
+
+        self.method, self.lora = method, lora
+        self.backbone, self.teacher = [backbone], [embedder.requires_grad_(False).eval()]  # in lists: not trained, not saved
+        width = method.config.width
+        self.layout = [PERSON_LAYOUT[name] for name in TOKENS]
+        self.heads = nn.ModuleList(nn.Linear(width, g.stop - g.start) for g in self.layout)
+        self.anchor_heads = nn.ModuleList(nn.Linear(width, self.layout[k].stop - self.layout[k].start) for k in ANCHORS)
+
+    def forward(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
+        found = self.method.encode(batch["crops"], batch["seconds"], batch["seen"], batch["anchor"])
+        tokens = self.method.tokens(found)
+        losses = {**self._reading(found, batch), "meet": self._meeting(tokens, batch)}
+        total = losses["looks"] + losses["habits"] + 0.5 * losses["still"] + batch["meet"] * losses["meet"]
+        if batch.get("x0") is not None:
+            losses["flow"] = self._flow(tokens, batch)
+            total = 0.3 * total + losses["flow"]
+        return total, {k: float(v.detach()) for k, v in losses.items()} | {"gate": float(found.gates.detach().mean())}
+
+    def _reading(self, found: Encoded, batch: dict) -> dict[str, Tensor]:
+        vectors, moving = batch["vectors"], batch["moving"]
+        looks, habits = [], []
+        for s, (head, group) in enumerate(zip(self.heads, self.layout, strict=True)):
+            error = (head(found.slots[:, s]) - vectors[:, group]).square().mean(-1)
+            if TOKENS[s] in HABITS:  # a few still moments do not show habits
+                habits.append((error * moving).sum() / moving.sum().clamp_min(1))
+            else:
+                looks.append(error.mean())
+        still = [
+            (head(found.anchors[:, a]) - vectors[:, self.layout[k]]).square().mean()
+            for a, (head, k) in enumerate(zip(self.anchor_heads, ANCHORS, strict=True))
+        ]
+        return {"looks": torch.stack(looks).mean(), "habits": torch.stack(habits).mean(), "still": torch.stack(still).mean()}
+
+    def _meeting(self, tokens: Tensor, batch: dict) -> Tensor:
+        with torch.no_grad():
+            wanted = self.teacher[0](batch["vectors"])
+        count = self.method.config.anchors
+        size = wanted.square().mean()
+        anchors = (tokens[:, :count] - wanted[:, list(ANCHORS)]).square().mean()
+        error = (tokens[:, count:] - wanted).square().mean(-1)
+        shown = torch.tensor([name not in HABITS for name in TOKENS], dtype=torch.float32)
+        weight = torch.maximum(shown[None], batch["moving"][:, None])
+        return (0.5 * anchors + (error * weight).sum() / weight.sum()) / size
+
+    def _flow(self, tokens: Tensor, batch: dict) -> Tensor:
+        backbone, x0 = self.backbone[0], batch["x0"]
+        t = flow.sample_times(len(x0), backbone.spec.shift).to(x0)
+        noise = torch.randn_like(x0)
+        predicted = backbone.velocity(flow.at(x0, noise, t), t, batch["text"], Conditioning(context=tokens, lora=1.0))
+        return flow.loss(predicted, flow.target(x0, noise), batch["weight"])
+
+
+def references(data: Latents, rows: np.ndarray, rng: np.random.Generator, mean: Tensor, std: Tensor, frames: int) -> dict:
+    """Reference clips of ``rows``: a run of 4 to ``frames`` picked crops, some hidden, with true times; the anchor is a seen frame."""
+    count = data.crops.shape[1]
+    frames = min(frames, count)
+    start = int(rng.integers(0, count - frames + 1))
+    crops = (data.crops[rows, start : start + frames].float() - mean.view(1, 1, -1, 1, 1)) / std.view(1, 1, -1, 1, 1)
+    crops = crops + 0.05 * torch.randn_like(crops)
+    seen = torch.tensor(rng.random((len(rows), frames)) > 0.05)
+    anchor = torch.tensor(rng.integers(0, frames, len(rows)))
+    seen[torch.arange(len(rows)), anchor] = True
+    moving = 0.0 if data.sparse else 1.0
+    return {
+        "crops": crops,
+        "seconds": data.seconds[rows, start : start + frames],
+        "seen": seen,
+        "anchor": anchor,
+        "moving": torch.full((len(rows),), moving),
+        "vectors": data.vectors[rows],
+    }
+
+
+def train_slots(
+    learner: SlotLearner,
+    clips: Latents,
+    stills: Latents,
+    plan: Plan,
+    out: Path,
+    *,
+    with_flow: bool,
+    meet: float = 1.0,
+    still_share: float = 0.4,
+    **kwargs,
+) -> dict[str, float]:
+    """One stage: ``with_flow`` False reads and meets only (cheap, needs no backbone call), True adds the flow loss on cross-scene pairs."""
+    backbone = learner.backbone[0]
+    mean, std = latent_scale(backbone)
+    others = {id(data): partners(data) for data in (clips, stills)}
+
+    def batch_at(rng: np.random.Generator, step: int) -> dict:
+        data = stills if rng.random() < still_share else clips
+        count = plan.batch * (3 if data.sparse else 1)
+        frames = int(rng.integers(8, 18)) if not data.sparse else 4
+        if not with_flow:
+            return references(data, rng.integers(0, len(data.films), count), rng, mean, std, frames) | {"meet": meet}
+        target = take_batch(data, rng, count, mean, std, None)
+        rows = np.array([int(rng.choice(others[id(data)][r] or [r])) for r in target["rows"]])
+        with torch.no_grad():
+            text = backbone.read(target["prompts"])
+        return references(data, rows, rng, mean, std, frames) | {"meet": meet, "x0": target["x0"], "weight": target["weight"], "text": text}
+
+    def loss_of(module: nn.Module, batch: dict) -> tuple[Tensor, dict[str, float]]:
+        return module(batch)
+
+    return fit(learner, plan, out, batch_at, loss_of, **kwargs)
+
+
+@torch.no_grad()
+def read_quality(learner: SlotLearner, data: Latents, rows: list[int], frames: int = 17) -> dict[str, float]:
+    """Share of the variance of each group of true parameters that its slot tells (R squared), on people given by ``rows``."""
+    backbone = learner.backbone[0]
+    mean, std = latent_scale(backbone)
+    guesses, truth = [], []
+    for part in np.array_split(np.array(rows), max(1, len(rows) // 16)):
+        batch = references(data, part, np.random.default_rng(0), mean, std, frames)
+        found = learner.method.encode(batch["crops"], batch["seconds"], batch["seen"], batch["anchor"])
+        guesses.append([head(found.slots[:, s]) for s, head in enumerate(learner.heads)])
+        truth.append(batch["vectors"])
+    told = torch.cat(truth)
+    result = {}
+    for s, group in enumerate(learner.layout):
+        guess = torch.cat([g[s] for g in guesses])
+        spread = (told[:, group] - told[:, group].mean(0)).square().sum()
+        result[f"{s} {TOKENS[s]}"] = float(1 - F.mse_loss(guess, told[:, group], reduction="sum") / spread)
+    return result

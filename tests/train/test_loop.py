@@ -1,0 +1,81 @@
+"""The loop: a resumed run equals an uninterrupted one, files are safetensors, a broken loss is told."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from slotid.train.loop import Plan, fit, load_weights, rate
+from slotid.types import SlotIDError
+
+
+class Line(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.layer = nn.Linear(4, 1)
+        self.frozen = nn.Parameter(torch.ones(1), requires_grad=False)
+
+    def forward(self, x):
+        return self.layer(x) * self.frozen
+
+
+def batch_at(rng, step):
+    return torch.tensor(rng.standard_normal((8, 4)), dtype=torch.float32)
+
+
+def loss_of(module, x):
+    return (module(x)[:, 0] - x.sum(1) + 0.01 * torch.randn(len(x))).square().mean(), {"size": float(len(x))}
+
+
+PLAN = Plan(steps=12, batch=8, lr=0.05, warmup=2, ema=0.9)
+
+
+def test_resumed_equals_uninterrupted(tmp_path):
+    whole, parts = Line(), Line()
+    fit(whole, PLAN, tmp_path / "whole", batch_at, loss_of)
+    fit(parts, PLAN, tmp_path / "parts", batch_at, loss_of, minutes=0.0)  # stops after one step
+    state = json.loads((tmp_path / "parts/checkpoint/state.json").read_text())
+    assert state["step"] == 1
+    again = Line()  # as a new process would
+    fit(again, PLAN, tmp_path / "parts", batch_at, loss_of)
+    for which in ("model", "ema", "optimizer"):
+        a, b = (load_file(tmp_path / run / f"checkpoint/{which}.safetensors") for run in ("whole", "parts"))
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[k], b[k]) for k in a), which
+
+
+def test_it_learns_and_leaves_frozen_weights_alone(tmp_path):
+    line = Line()
+    first = float(loss_of(line, batch_at(__import__("numpy").random.default_rng(0), 0))[0])
+    last = fit(line, Plan(steps=200, batch=8, lr=0.05, warmup=5), tmp_path, batch_at, loss_of)
+    assert last["loss"] < 0.1 * first
+    assert line.frozen.item() == 1.0
+    assert "frozen" not in load_file(tmp_path / "checkpoint/model.safetensors")
+
+
+def test_checkpoint_weights_load_and_foreign_ones_are_refused(tmp_path):
+    fit(Line(), PLAN, tmp_path, batch_at, loss_of)
+    other = Line()
+    load_weights(other, tmp_path / "checkpoint")
+    assert torch.equal(other.layer.weight, load_file(tmp_path / "checkpoint/ema.safetensors")["layer.weight"])
+    with pytest.raises(SlotIDError, match="another recipe"):
+        load_weights(nn.Linear(4, 1), tmp_path / "checkpoint")
+    with pytest.raises(SlotIDError, match="train this recipe first"):
+        load_weights(other, tmp_path / "nothing")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
+    with pytest.raises(SlotIDError, match="nan"):
+        fit(Line(), PLAN, tmp_path, batch_at, lambda m, x: (m(x).mean() * float("nan"), {}))
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_rate_rises_stays_and_falls_to_nothing():
+    plan = Plan(steps=100, batch=1, lr=1.0, warmup=10, cooldown=0.2)
+    assert rate(plan, 0) == pytest.approx(0.1)
+    assert rate(plan, 50) == 1.0
+    assert rate(plan, 90) == pytest.approx(0.5)
+    assert rate(plan, 99) == pytest.approx(0.05)

@@ -1,0 +1,125 @@
+"""Base and Slot-ID learn on a small world of latents whose people are known; only what should move moves."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from slotid.backbone.backbone import LoraPlan
+from slotid.train.base import TOKENS, BaseLearner, PersonEmbedder, prompt_for, take_batch, train_base
+from slotid.train.loop import Plan
+from slotid.train.pairs import Latents, face_weight, latent_scale, partners
+from slotid.train.slots import SlotLearner, read_quality, references, train_slots
+from slotid.types import SlotIDError
+from slotid.world.person import PERSON_SIZE
+from tests.small import small_backbone, small_method
+
+FACTS = {"act": "smile", "light": "warm_lamp", "background": "garden", "clothing": "red_shirt", "framing": "close_up"}
+
+
+def world(sparse: bool, people: int = 6, seed: int = 0) -> Latents:
+    """Latents in which a person's skin is the level of channel 0 and their smile how fast channel 1 moves."""
+    rng = np.random.default_rng(seed)
+    vectors, films, crops = [], [], []
+    for person in range(people):
+        told = rng.standard_normal(PERSON_SIZE).astype(np.float32)
+        for _ in range(2):
+            vectors.append(told)
+            film = 0.3 * rng.standard_normal((8, 4 if sparse else 3, 4, 4))
+            film[0] += told[100]
+            seen = 0.3 * rng.standard_normal((4 if sparse else 10, 8, 4, 4))
+            seen[:, 0] += told[100]
+            films.append(film)
+            crops.append(seen)
+    count = len(films)
+    return Latents(
+        films=torch.tensor(np.stack(films)).half(),
+        crops=torch.tensor(np.stack(crops)).half(),
+        seconds=torch.arange(4 if sparse else 10).float().expand(count, -1) / (1.5 if sparse else 8.0),
+        focus=torch.full((count, 4 if sparse else 1, 2), 2.0),
+        reach=torch.full((count, 4 if sparse else 1), 0.5),
+        vectors=torch.tensor(np.stack(vectors)),
+        people=np.repeat(np.arange(people), 2),
+        reference=np.tile([False, True], people),
+        facts=[FACTS] * count,
+        sparse=sparse,
+    )
+
+
+def embedder():
+    torch.manual_seed(0)
+    return PersonEmbedder(width=32, hidden=16)
+
+
+def test_partners_are_other_clips_of_the_same_person():
+    data = world(False)
+    others = partners(data)
+    assert others[0] == [1] and others[5] == [4]
+    with pytest.raises(SlotIDError, match="two clips"):
+        partners(Latents(**{**data.__dict__, "people": np.arange(12)}))
+
+
+def test_a_batch_has_films_or_single_frames():
+    backbone = small_backbone()
+    mean, std = latent_scale(backbone)
+    rng = np.random.default_rng(0)
+    film = take_batch(world(False), rng, 4, mean, std, 2)
+    still = take_batch(world(True), rng, 4, mean, std, None)
+    assert film["x0"].shape == (4, 8, 2, 4, 4) and still["x0"].shape == (4, 8, 1, 4, 4)
+    assert film["weight"].shape == (4, 1, 1, 4, 4)
+    assert len(film["prompts"]) == 4
+
+
+def test_a_single_frame_is_never_told_an_act():
+    from slotid.world.captions import caption
+
+    told = {prompt_for(FACTS, np.random.default_rng(s), still=True) for s in range(60)}
+    assert len(told) > 10
+    acts = {caption({"act": "smile"}, s) for s in range(200)}
+    words = {w for text in acts for w in text.split() if "smil" in w}
+    assert not any(word in text for text in told for word in words)
+
+
+def test_face_weight_is_highest_at_the_face():
+    weight = face_weight(torch.tensor([[1.5, 2.5]]), torch.tensor([0.5]), 4)
+    assert weight.shape == (1, 1, 1, 4, 4)
+    assert int(weight.flatten().argmax()) == 2 * 4 + 1
+    assert weight.min() >= 1
+
+
+def test_base_learns_and_tokens_of_hidden_groups_are_nothing(tmp_path):
+    backbone, emb = small_backbone(), embedder()
+    plan = Plan(steps=30, batch=4, lr=3e-3, warmup=2, ema=0)
+    before = copy.deepcopy(backbone.transformer.state_dict())
+    first = train_base(backbone, emb, world(False), world(True), Plan(**{**plan.__dict__, "steps": 3}), tmp_path / "a", still_share=0.5)
+    last = train_base(backbone, emb, world(False), world(True), plan, tmp_path / "b", still_share=0.5)
+    assert last["loss"] < first["loss"]
+    assert any(not torch.equal(before[k], v) for k, v in backbone.transformer.state_dict().items())
+    assert emb(world(False).vectors).shape == (12, len(TOKENS), 32)
+    assert all(p.requires_grad for p in BaseLearner(backbone, emb).text_encoder.parameters())
+
+
+def test_slots_learn_on_a_frozen_base(tmp_path):
+    backbone, emb = small_backbone(), embedder()
+    lora = backbone.adopt(LoraPlan(rank=2))
+    frozen = {k: v.clone() for k, v in backbone.transformer.state_dict().items() if "lora" not in k}
+    learner = SlotLearner(small_method(anchors=4), backbone, emb, lora)
+    clips, stills = world(False, 16), world(True, 16)
+    rows = list(range(24))
+    before = read_quality(learner, clips, rows, frames=10)["2 skin"]
+    train_slots(learner, clips, stills, Plan(steps=120, batch=16, lr=5e-3, warmup=5, ema=0), tmp_path / "read", with_flow=False)
+    assert read_quality(learner, clips, rows, frames=10)["2 skin"] > before
+    train_slots(learner, clips, stills, Plan(steps=3, batch=4, lr=1e-3, warmup=1, ema=0), tmp_path / "flow", with_flow=True)
+    assert any(float(p.detach().abs().sum()) > 0 for n, p in lora.named_parameters() if "lora_B" in n)
+    assert all(torch.equal(frozen[k], v) for k, v in backbone.transformer.state_dict().items() if k in frozen)
+    assert not any("transformer" in n or "teacher" in n for n, _ in learner.named_parameters())
+
+
+def test_references_hide_frames_but_never_the_anchor():
+    data = world(False)
+    mean, std = torch.zeros(8, 1, 1, 1), torch.ones(8, 1, 1, 1)
+    for seed in range(20):
+        batch = references(data, np.arange(12), np.random.default_rng(seed), mean, std, 6)
+        assert batch["crops"].shape == (12, 6, 8, 4, 4) and batch["seconds"].shape == (12, 6)
+        assert batch["seen"][torch.arange(12), batch["anchor"]].all()

@@ -1,0 +1,97 @@
+"""The solved VAE: shortcuts of training equal the library bitwise or to rounding, and the closed form does what it claims."""
+
+import numpy as np
+import pytest
+import torch
+
+from slotid.train.pairs import SolvedEncoder
+from slotid.train.pictures import moving_picture, picture
+from slotid.train.principal import solve_decoder, solve_encoder
+from slotid.train.vae import StillConvs, build_vae, decode_unclamped, face_pixels, to_video
+from slotid.types import SlotIDError
+
+
+@pytest.fixture(scope="module")
+def clips():
+    rng = np.random.default_rng(0)
+    return to_video(np.stack([moving_picture(rng, 5, 64) for _ in range(24)]))
+
+
+@pytest.fixture(scope="module")
+def solved(clips):
+    torch.manual_seed(0)
+    vae = build_vae(latent_channels=16, encoder_dim=48, decoder_dim=64)
+    found = solve_encoder(vae, clips, still_channels=12)
+    with StillConvs(vae):
+        found["decoder"] = solve_decoder(vae, clips[:, :, :1])
+    return vae.eval(), found
+
+
+@torch.no_grad()
+def test_still_convolutions_equal_the_library(solved, clips):
+    vae, _ = solved
+    frame = clips[:4, :, :1]
+    latent = vae._encode(frame)
+    film = vae._decode(latent[:, :16]).sample
+    with StillConvs(vae):
+        assert torch.allclose(vae._encode(frame), latent, atol=1e-4)
+        assert torch.allclose(vae._decode(latent[:, :16]).sample, film, atol=1e-4)
+    assert torch.equal(vae._encode(frame), latent)  # and they are gone afterwards
+
+
+@torch.no_grad()
+def test_skipping_zero_branches_is_exact(solved, clips):
+    vae, _ = solved
+    latent = vae._encode(clips[:3])
+    with SolvedEncoder(vae):
+        assert torch.equal(vae._encode(clips[:3]), latent)
+    assert latent.shape == (3, 32, 2, 4, 4)
+
+
+@torch.no_grad()
+def test_decode_without_clamp_equals_the_library_inside_it(solved, clips):
+    vae, _ = solved
+    latent = vae._encode(clips[:2])[:, :16]
+    assert torch.equal(decode_unclamped(vae, latent).clamp(-1, 1), vae._decode(latent).sample)
+
+
+@torch.no_grad()
+def test_the_closed_form_keeps_what_principal_components_keep(solved, clips):
+    """Against a plain principal component analysis of the same 16x16 blocks, to within 1 dB (two levels instead of one, and the head)."""
+    vae, found = solved
+    blocks = clips[:, :, 0].reshape(24, 3, 4, 16, 4, 16).permute(0, 2, 4, 1, 3, 5).reshape(-1, 768)
+    mean = blocks.mean(0)
+    _, _, basis = torch.linalg.svd(blocks - mean, full_matrices=False)
+    rest = (blocks - mean) - (blocks - mean) @ basis[:16].T @ basis[:16]
+    best = float(-10 * torch.log10((rest / 2).square().mean()))
+    assert best - 1.0 < found["still"] < best + 3.0
+    assert found["clip"] > found["still"] - 8
+    deviation = vae._encode(clips)[:, :16].std((0, 2, 3, 4))
+    assert ((deviation > 0.5) & (deviation < 2)).all()
+
+
+def test_the_decoder_starts_far_above_a_grey_picture(solved, clips):
+    _, found = solved
+    grey = clips[:, :, :1] - clips[:, :, :1].mean((0, 2, 3, 4), keepdim=True)
+    assert found["decoder"] > float(-10 * torch.log10((grey / 2).square().mean())) + 2
+
+
+def test_wrong_clips_are_refused():
+    with pytest.raises(SlotIDError, match="expected"):
+        solve_encoder(build_vae(16), torch.zeros(2, 3, 4, 64, 64), 12)
+
+
+def test_pictures_are_varied_and_repeatable():
+    a, b = (picture(np.random.default_rng(5), 64) for _ in range(2))
+    assert np.array_equal(a, b) and a.dtype == np.uint8
+    assert picture(np.random.default_rng(6), 64).std() > 1 and not np.array_equal(a, picture(np.random.default_rng(6), 64))
+    film = moving_picture(np.random.default_rng(1), 9, 64)
+    assert film.shape == (9, 64, 64, 3) and not np.array_equal(film[0], film[-1])
+
+
+def test_face_weight_has_mean_one_and_peaks_on_the_face():
+    points = np.array([[[70, 40], [58, 40], [64, 50], [68, 58], [60, 58]]], np.float32)
+    weight = face_pixels(points, 128)
+    assert weight.mean().item() == pytest.approx(1, abs=1e-5)
+    peak = np.unravel_index(int(weight.argmax()), (128, 128))
+    assert abs(peak[0] - 49) <= 2 and abs(peak[1] - 64) <= 2
