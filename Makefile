@@ -6,7 +6,7 @@ PY    := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PORT  ?= 7860
 
-.PHONY: app test demo smoke lint env clean
+.PHONY: help app test demo smoke lint env clean
 .DEFAULT_GOAL := help
 
 help:
@@ -42,9 +42,9 @@ demo: $(STAMP)
 	$(PY) -m slotid generate --reference "$${example}reference.mp4" --prompt "$$(cat "$${example}prompt.txt")" \
 	  --out out/demo.mp4 --maps out/demo_maps
 
-# Four steps of training, resumed at the second, a film, a measurement, the page: the whole story, small.
+# The whole story, small: training that resumes, a film from the command line, the page's parts, the page itself in a browser.
 smoke: $(STAMP)
-	$(PY) -m pytest tests/smoke $(ARGS)
+	$(PY) -m pytest tests/train/test_loop.py tests/test_generate.py tests/test_cli.py tests/test_page.py tests/browser $(ARGS)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

@@ -26,36 +26,57 @@ class Studio:
 
     backbone: Backbone
     method: Method
-    together: bool = True  # streams that can share a forward do; False halves the memory of the guidance
+    # streams that can share a forward do; False halves the memory of the guidance
+    together: bool = True
 
 
 def open_studio(
-    backbone: str | Path = "tiny", method: str = "slots", device: str | None = None, adapter: str | Path | None = None
+    backbone: str | Path = "tiny",
+    method: str = "slots",
+    device: str | None = None,
+    adapter: str | Path | None = None,
+    memory: str = "auto",
 ) -> Studio:
     """Load a backbone and a method with its weights.
 
     Args:
-        backbone: "tiny" or the folder of a diffusers Wan pipeline. method: a name of ``identity.registry.METHODS``.
+        backbone: a name of ``backbone.registry.BACKBONES``, a fetched repository, or the folder of a diffusers Wan pipeline. method: a name of ``identity.registry.METHODS``.
         device: "cpu", "cuda", ...; None takes the accelerator when there is one.
-        adapter: folder of the method's weights; None means ``identity/<method>`` inside the backbone's folder.
+        adapter: folder or fetched repository of the method's weights; None means ``identity/<method>`` inside the backbone's folder.
+        memory: how a Wan pipeline shares the accelerator, "auto" or a profile of ``backbone.memory.PROFILES``.
 
     Raises:
         SlotIDError: unknown backbone or method, no weights, or weights of another backbone.
     """
     import torch
 
+    from slotid.backbone.hub import locate_adapter
     from slotid.backbone.registry import backbone_folder, open_backbone
-    from slotid.identity.method import Method
     from slotid.identity.registry import method_class
 
     kind, home = method_class(method), backbone_folder(backbone)
-    folder = Path(adapter) if adapter is not None else home / "identity" / method
-    opened = None if kind is Method else kind.from_pretrained(folder)  # before the backbone: a missing file shows at once
-    frozen = open_backbone(home)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    folder, opened = None, None
+    if kind.trained:  # before the backbone: a missing file shows at once
+        folder = home / "identity" / method if adapter is None else locate_adapter(adapter)
+        opened = kind.from_pretrained(folder)
+        if getattr(opened.config, "features", "vae") != "vae":
+            from slotid.identity.vision import open_vision
+
+            opened.extractor = open_vision(opened.config, device)
+    elif adapter is not None:
+        raise SlotIDError(f"Method '{method}' has no weights of its own, but the adapter {adapter} was given; leave it out.")
+    frozen = open_backbone("tiny" if str(backbone) == "tiny" else home, memory, device)
     frozen.to(device)
+    missing = [field for field in kind.asks if field not in frozen.supported]
+    if missing:
+        hint = "wan2.1-vace-1.3b" if "residual" in missing else "tiny"
+        raise SlotIDError(
+            f"Method '{method}' needs '{', '.join(missing)}', which backbone '{frozen.spec.name}' cannot do; open it with a backbone that can, "
+            f"such as {hint}."
+        )
     if opened is None:
-        return Studio(frozen, Method())
+        return Studio(frozen, kind())
     adopt_weights(frozen, opened, folder)
     return Studio(frozen, opened.to(device))
 
@@ -148,7 +169,7 @@ def generate(studio: Studio, request: Request) -> Iterator[Step | Result]:
     from slotid import flow
 
     backbone, method, spec = studio.backbone, studio.method, studio.backbone.spec
-    request = resolve(studio, request)
+    asked, request = request, resolve(studio, request)
     clock = _Clock()
     face = request.reference if isinstance(request.reference, FaceTrack) else None
     code = request.reference if isinstance(request.reference, IdentityCode) else None
@@ -157,7 +178,7 @@ def generate(studio: Studio, request: Request) -> Iterator[Step | Result]:
 
         yield Step("face", 0, 1, None)
         with clock("face"):
-            face = track_face(request.reference)
+            face = track_face(request.reference, crop_size=method.crop_pixels)
     if face is not None:
         yield Step("remember", 0, 1, None)
         with clock("remember"):
@@ -167,6 +188,9 @@ def generate(studio: Studio, request: Request) -> Iterator[Step | Result]:
     wants = request.strength > 0 and code is not None
     given = method.condition(code, grid, request.strength, request.slot_gain) if wants else Conditioning()
     streams = method.streams(request, request.text_guidance, request.identity_guidance)
+    late = streams  # of the low-noise expert, where there is one
+    if spec.text_guidance_low is not None and asked.text_guidance is None:
+        late = method.streams(request, spec.text_guidance_low, request.identity_guidance)
 
     yield Step("read", 0, 1, None)
     with clock("read"), torch.no_grad():
@@ -174,11 +198,14 @@ def generate(studio: Studio, request: Request) -> Iterator[Step | Result]:
         empty, text = backbone.read(["", request.prompt]).split(1)
 
     seeded = torch.Generator().manual_seed(request.seed)
-    x = torch.randn((1, spec.channels, *grid), generator=seeded).to(backbone.device)
+    lead = backbone.lead(given)  # latent frames that references take before the film
+    x = torch.randn((1, spec.channels, lead + grid[0], *grid[1:]), generator=seeded).to(backbone.device)
     path = flow.times(request.steps, spec.shift)
+    forwards = _Forwards(studio, empty, text, given)
+    boundary = -1.0 if spec.boundary is None else spec.boundary
     walk = flow.walk(
         x,
-        lambda x, t: _guided(studio, streams, x, t, empty, text, given),
+        lambda x, t: forwards.guided(streams if t >= boundary else late, x, t),
         path,
         refine=lambda x0, t: method.refine(x0, backbone.to_pixels, t),
     )
@@ -190,14 +217,14 @@ def generate(studio: Studio, request: Request) -> Iterator[Step | Result]:
         preview = None
         if request.preview_every and done % request.preview_every == 0 and done < request.steps:
             with clock("previews"):
-                preview = _to_frames(backbone, x0[:, :, :2])  # the film's beginning: a full decode would cost as much as steps do
+                preview = _to_frames(backbone, x0[:, :, lead : lead + 2])  # the film's beginning: a full decode would cost as much as steps do
             last_decode = clock.last * grid[0] / min(2, grid[0])
         left = clock.total["denoise"] / done * (request.steps - done) + (last_decode or 0.0)
         yield Step("denoise", done, request.steps, left, preview)
 
     yield Step("decode", 0, 1, last_decode)
     with clock("decode"):
-        pictures = _to_frames(backbone, x)[:frames]
+        pictures = _to_frames(backbone, x[:, :, lead:])[:frames]
     import numpy as np
 
     film = Clip(pictures, np.arange(len(pictures)) / spec.fps, None, notices)
@@ -209,21 +236,35 @@ def generate(studio: Studio, request: Request) -> Iterator[Step | Result]:
     yield Result(film, face, code, request, likeness, clock.total, _settings(studio, request, frames))
 
 
-def _guided(studio: Studio, streams: list[Stream], x: Tensor, t: float, empty: Tensor, text: Tensor, given: Conditioning) -> Tensor:
-    """The guided velocity of ``x`` (1, C, T', h, w) at ``t``."""
-    import torch
+class _Forwards:
+    """The forwards of one film. Texts and conditioning stay the same objects, so that their keys and values are computed once."""
 
-    from slotid.guidance import guided
+    def __init__(self, studio: Studio, empty: Tensor, text: Tensor, given: Conditioning) -> None:
+        self.studio, self.given, self.plain = studio, given, Conditioning()
+        self.texts: dict[tuple[bool, ...], Tensor] = {(False,): empty, (True,): text}
+        self.caches: dict[tuple[bool, tuple[bool, ...]], dict] = {}
 
-    def velocity_of(group: list[Stream]) -> list[Tensor]:
-        asked = given if group[0].identity else Conditioning()
-        texts = [text if stream.text else empty for stream in group]
-        with torch.no_grad():
-            if studio.together:
-                return list(studio.backbone.velocity(x.expand(len(group), -1, -1, -1, -1), t, torch.cat(texts), asked).split(1))
-            return [studio.backbone.velocity(x, t, one, asked) for one in texts]
+    def guided(self, streams: list[Stream], x: Tensor, t: float) -> Tensor:
+        """The guided velocity of ``x`` (1, C, T', h, w) at ``t``, float32."""
+        from slotid.guidance import guided
 
-    return guided(streams, velocity_of)
+        return guided(streams, lambda group: self._group(group, x, t))
+
+    def _group(self, group: list[Stream], x: Tensor, t: float) -> list[Tensor]:
+        identity = group[0].identity
+        if not self.studio.together:
+            return [self._velocity(x, t, identity, (stream.text,)) for stream in group]
+        which = tuple(stream.text for stream in group)
+        return list(self._velocity(x.expand(len(group), -1, -1, -1, -1), t, identity, which).split(1))
+
+    def _velocity(self, x: Tensor, t: float, identity: bool, which: tuple[bool, ...]) -> Tensor:
+        import torch
+
+        if which not in self.texts:
+            self.texts[which] = torch.cat([self.texts[(told,)] for told in which])
+        cache = self.caches.setdefault((identity, which), {})
+        with torch.no_grad():  # weighted in float32: guidance multiplies the rounding of bfloat16
+            return self.studio.backbone.velocity(x, t, self.texts[which], self.given if identity else self.plain, cache).float()
 
 
 def _to_frames(backbone: Backbone, latent: Tensor) -> np.ndarray:
@@ -250,8 +291,9 @@ def _likeness(face: FaceTrack, film: Clip) -> np.ndarray:
 
 
 def _settings(studio: Studio, request: Request, frames: int) -> dict[str, Any]:
-    spec = studio.backbone.spec
+    spec, placed = studio.backbone.spec, studio.backbone.placement
     return {
+        **({"memory": placed.profile} if placed else {}),
         "prompt": request.prompt,
         "seed": request.seed,
         "steps": request.steps,

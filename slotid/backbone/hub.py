@@ -56,7 +56,7 @@ def locate(name: str | Path) -> Path:
 
 
 def fetch(name: str, token: str | None = None) -> Path:
-    """Download a pipeline (or go on with a broken-off download) into the hub's cache and return its folder.
+    """Download a pipeline, a vision model or an adapter (or go on with a broken-off download) into the hub's cache; returns its folder.
 
     Raises:
         SlotIDError: no network, unknown or private repository, gated, unknown revision, disk full, wrong layout.
@@ -66,10 +66,15 @@ def fetch(name: str, token: str | None = None) -> Path:
         raise SlotIDError(f"'{name}' cannot be fetched; known are {names()}. Give one of these or a repository owner/name.")
     repository, revision = _where(name, known)
     room_for(known.gib if known else 0.0)
-    return check_layout(download(repository, revision, token))
+    folder = download(repository, revision, token)
+    if known is None and not (folder / "model_index.json").is_file():  # no pipeline: a single network or an adapter
+        if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+            raise SlotIDError(f"{repository} has neither a diffusers pipeline nor one network in safetensors; it cannot be used here.")
+        return folder
+    return check_layout(folder)
 
 
-def locate_adapter(name: str | Path, may_fetch: bool = False) -> Path:
+def locate_adapter(name: str | Path) -> Path:
     """The folder of a trained method: a folder as given, or a repository owner/name[@revision] of safetensors.
 
     Raises:
@@ -80,9 +85,9 @@ def locate_adapter(name: str | Path, may_fetch: bool = False) -> Path:
         if not looks_like_repository(str(name)):
             raise SlotIDError(f"No adapter folder {name}; give a folder with {' and '.join(ADAPTER_FILES)}, or a repository owner/name.")
         repository, revision = _where(str(name), None)
-        path = download(repository, revision, None) if may_fetch else _cached(repository, revision)
+        path = _cached(repository, revision)
         if path is None:
-            raise SlotIDError(f"The adapter '{name}' is not on this machine yet; fetch it once with `python -m slotid fetch --adapter {name}`.")
+            raise SlotIDError(f"The adapter '{name}' is not on this machine yet; fetch it once with `python -m slotid fetch {name}`.")
     missing = [file for file in ADAPTER_FILES if not (path / file).is_file()]
     if missing:
         raise SlotIDError(f"{path} is no trained adapter ({', '.join(missing)} missing); give a folder written by `python -m slotid train`.")
@@ -101,7 +106,7 @@ def _cached(repository: str, revision: str | None) -> Path | None:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=PATTERNS, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
 
@@ -144,7 +149,7 @@ def download(repository: str, revision: str | None, token: str | None) -> Path:
             raise SlotIDError(f"The hub cannot be reached to fetch {repository}; check the network, or give the folder of a copy.") from error
         raise SlotIDError(f"The hub refused {repository} ({str(error).splitlines()[0][:120]}); try again later.") from error
     except Exception as error:  # the hub's HTTP library has errors of its own for a missing network
-        if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore", "requests", "urllib3"):
+        if not type(error).__module__.startswith(("httpx", "httpcore", "requests", "urllib3")):
             raise
         raise SlotIDError(f"The hub cannot be reached to fetch {repository}; check the network, or give the folder of a copy.") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,6 +23,15 @@ class Reference:
     latents: Tensor  # (B, C, R, h, w) normalised, clean
     offset: tuple[float, float, float]  # (t, h, w) position of the first token, in tokens; may be negative or fractional
     see: str = "itself"
+
+
+@dataclass(frozen=True)
+class ReferenceImages:
+    """Pictures of the person for a backbone with control blocks (VACE, arXiv 2503.07598), as ``Conditioning.residual``."""
+
+    images: np.ndarray  # (n, H, W, 3) uint8 RGB, n >= 1
+    scale: float  # of the control blocks' residuals, 0 to 2
+    grid: tuple[int, int, int]  # the film's latent (T', h, w), reference frames not counted
 
 
 def refuse_unknown(given: Conditioning, supported: tuple[str, ...], name: str) -> None:

@@ -5,28 +5,55 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from slotid.types import SlotIDError
+from slotid.backbone.known import KNOWN
 
-BACKBONES = ("tiny",)
+BACKBONES = ("tiny", *KNOWN)
 
 
 def backbone_folder(name: str | Path) -> Path:
-    """Where a backbone's pipeline lies: a known name (``SLOTID_TINY`` moves 'tiny') or a folder with model_index.json.
+    """Where a backbone's pipeline lies: a known name (``SLOTID_TINY`` moves 'tiny'), a fetched repository, or a folder with model_index.json.
 
     Raises:
-        SlotIDError: neither; lists the known names.
+        SlotIDError: none of these; lists the known names.
     """
+    from slotid.backbone.hub import locate
     from slotid.backbone.tiny import TINY_FOLDER
 
     if str(name) == "tiny":
         return Path(os.environ.get("SLOTID_TINY") or TINY_FOLDER)
     if (Path(name) / "model_index.json").is_file():
         return Path(name)
-    raise SlotIDError(f"Unknown backbone '{name}'; known are {', '.join(BACKBONES)}, or give the folder of a diffusers Wan pipeline.")
+    return locate(name)
 
 
-def open_backbone(name: str | Path):
-    """Load a backbone, frozen, on the CPU."""
+def backbone_spec(name: str | Path):
+    """The numbers of a backbone (lengths, size, steps, guidance) from its configs, without loading weights.
+
+    Raises:
+        SlotIDError: as ``backbone_folder``.
+    """
+    from slotid.backbone.backbone import SPEC_FILE, Spec
+
+    folder = backbone_folder(name)
+    if str(name) == "tiny" or (folder / SPEC_FILE).is_file():
+        return Spec.load(folder)
+    from slotid.backbone.wan import folder_spec
+
+    return folder_spec(folder)
+
+
+def open_backbone(name: str | Path, memory: str = "auto", device: str | None = None):
+    """Load a backbone, frozen. The embedded one is on the CPU; a Wan pipeline is where its memory profile puts it.
+
+    Args:
+        memory: "auto" or a profile of ``memory.PROFILES``; for Wan pipelines. device: where a Wan pipeline computes.
+    """
+    from slotid.backbone.backbone import SPEC_FILE, Spec
     from slotid.backbone.tiny import load_tiny
 
-    return load_tiny(backbone_folder(name))
+    folder = backbone_folder(name)
+    if str(name) == "tiny" or ((folder / SPEC_FILE).is_file() and Spec.load(folder).name == "tiny"):
+        return load_tiny(folder)
+    from slotid.backbone.wan import load_wan
+
+    return load_wan(folder, memory, device)

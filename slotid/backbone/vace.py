@@ -5,23 +5,12 @@ What the control blocks read is made by diffusers' own ``WanVACEPipeline``, so t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from torch import Tensor
 
+from slotid.backbone.layers import ReferenceImages
 from slotid.backbone.wan_driver import SUPPORTED, WanBackbone
 from slotid.types import Conditioning, SlotIDError
-
-
-@dataclass(frozen=True)
-class ReferenceImages:
-    """What a method asks of VACE (``Conditioning.residual``)."""
-
-    images: np.ndarray  # (n, H, W, 3) uint8 RGB, n >= 1
-    scale: float  # of the control blocks' residuals, 0 to 2
-    grid: tuple[int, int, int]  # the film's latent (T', h, w), reference frames not counted
 
 
 class WanVACEBackbone(WanBackbone):

@@ -38,7 +38,6 @@ class WanBackbone:
     """See ``backbone.Backbone``. Everything is frozen and in eval mode on construction; ``adopt`` adds the only trainable weights."""
 
     supported = SUPPORTED
-    lead_frames = 0  # latent frames that a method adds before the film and that are cut off again (VACE)
 
     def __init__(self, transformer, vae, text_encoder, tokenizer, scheduler, spec: Spec, transformer_2=None):
         """``transformer_2``: the low-noise expert of Wan 2.2 A14B; below ``spec.boundary`` it takes over (Wan technical report, section 2.2)."""
@@ -85,6 +84,10 @@ class WanBackbone:
         for part in self.parts().values():
             part.to(device)
         return self
+
+    def lead(self, given: Conditioning) -> int:
+        """Latent frames that ``given`` puts before the film and that are cut off again; 0 but for VACE."""
+        return 0
 
     def _need(self, name: str) -> None:
         """Bring a part to where it computes, when a memory profile says so."""

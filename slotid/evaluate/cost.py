@@ -58,12 +58,15 @@ def parameters(studio: Any) -> dict[str, int]:
     from torch import nn
 
     method = sum(p.numel() for p in studio.method.parameters()) if isinstance(studio.method, nn.Module) else 0
-    lora = total = 0
+    lora, total, counted = 0, 0, set()
     parts = [part for part in vars(studio.backbone).values() if isinstance(part, nn.Module)]
     if isinstance(studio.backbone, nn.Module):
         parts = [studio.backbone]
     for part in parts:
         for name, p in part.named_parameters():
+            if id(p) in counted:  # LoRA weights are named twice
+                continue
+            counted.add(id(p))
             total += p.numel()
             lora += p.numel() if "lora" in name else 0
     return {"method": method, "lora": lora, "backbone": total - lora}

@@ -31,9 +31,9 @@ def _trunk(widths: tuple[int, ...]) -> nn.Sequential:
 
 
 class LooksNet(nn.Module):
-    """Face crop -> unit vector. 1.2 M parameters."""
+    """Face crop -> unit vector. 1.0 M parameters."""
 
-    def __init__(self, size: int = 128, widths: tuple[int, ...] = (32, 64, 128, 160)):
+    def __init__(self, size: int = 128, widths: tuple[int, ...] = (24, 48, 96, 144)):
         super().__init__()
         self.trunk = _trunk(widths)
         cells = (FACE_PIXELS // 2 ** len(widths)) ** 2

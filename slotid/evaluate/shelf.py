@@ -60,7 +60,9 @@ class Shelf:
         known = json.loads(note.read_text()) if note.exists() else {}
         other = [f"{name} was {known[name]!r}, now {value!r}" for name, value in settings.items() if name in known and known[name] != value]
         if other:
-            raise SlotIDError(f"{self.folder} holds an evaluation made otherwise ({'; '.join(other)}); give another --out or the same settings.")
+            raise SlotIDError(
+                f"{self.folder} holds an evaluation made otherwise ({'; '.join(other)}); give another --out or the same settings."
+            )
         _write(note, json.dumps({**known, **settings}, indent=1))
 
 

@@ -16,6 +16,9 @@ class Method:
 
     name = "none"
     version = 1
+    trained = False  # True: needs weights of its own (an adapter folder)
+    asks: tuple[str, ...] = ()  # fields of Conditioning that a backbone must understand
+    crop_pixels = 128  # side of the face crops it wants to see
     ordered = False  # True: the order of the reference frames matters to the code
 
     def remember(self, face: FaceTrack, to_latent: ToLatent) -> IdentityCode:

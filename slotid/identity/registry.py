@@ -8,6 +8,7 @@ from slotid.types import SlotIDError
 
 METHODS: dict[str, str] = {  # name -> module:class, imported when it is asked for
     "slots": "slotid.identity.slots:SlotID",
+    "exemplars": "slotid.identity.exemplars:Exemplars",
     "none": "slotid.identity.method:Method",
 }
 

@@ -45,6 +45,7 @@ class SlotConfig:
     gate_init: float = 0.1
     token_scale: float = 0.5  # RMS of a full identity token, near that of text tokens; learned from there
     crop: int = 128  # pixels of the crops given to the latent
+    features: str = "vae"  # what reads the crops: the backbone's VAE, or a vision model's repository@revision or folder (vision.py)
     slot_names: tuple[str, ...] = field(
         default=(
             "face shape",
@@ -80,10 +81,13 @@ class SlotID(nn.Module, Method):
 
     name = "slots"
     version = 1
+    trained = True
+    asks = ("context",)
 
     def __init__(self, config: SlotConfig = SlotConfig()):  # noqa: B008
         super().__init__()
         self.config = c = config
+        self.extractor: ToLatent | None = None  # set where ``config.features`` is a vision model; not saved with the weights
         d = c.width
         self.embed = nn.Linear(feature_width(c.latent_channels), d)
         self.mixing = nn.ModuleList(TimeMixing(d, c.heads) for _ in range(c.mixing if c.ordered else 0))
@@ -201,6 +205,7 @@ class SlotID(nn.Module, Method):
             nearest = min(range(len(frames)), key=lambda k: abs(float(face.seconds[frames[k]] - face.seconds[best])))
             frames[nearest] = best
         device = self.start.device
+        to_latent = self.extractor or to_latent
         video = crops_to_video(face.crops[frames], self.config.crop).to(device)
         latents = torch.cat([to_latent(part) for part in video.split(8)])[:, :, 0].to(device).float()
         seconds = torch.as_tensor(face.seconds[frames], dtype=torch.float32, device=device)
@@ -269,10 +274,15 @@ class SlotID(nn.Module, Method):
             self._print = (versions, fingerprint(self))
         return self._print[1]
 
-    def save_pretrained(self, folder: str | Path, backbone: str = "tiny", lora: nn.Module | None = None) -> None:
-        """Write config.json, model.safetensors and, when given, the backbone's LoRA (from ``Backbone.adopt``) as lora.safetensors."""
+    def save_pretrained(self, folder: str | Path, backbone: str = "tiny", lora: nn.Module | None = None, recipe: str | None = None) -> None:
+        """Write config.json, model.safetensors and, when given, the backbone's LoRA (from ``Backbone.adopt``) as lora.safetensors.
+
+        ``recipe``: name of the training recipe, for those who wonder later.
+        """
         about = {"method": self.name, "version": self.version, "backbone": backbone, "text_width": self.config.text_width}
-        about |= {"feature_extractor": f"vae of {backbone}, one latent per crop of {self.config.crop} px", "settings": asdict(self.config)}
+        reads = f"vae of {backbone}" if self.config.features == "vae" else self.config.features
+        about |= {"feature_extractor": f"{reads}, one latent per crop of {self.config.crop} px", "settings": asdict(self.config)}
+        about |= {"recipe": recipe}
         save_weights(self, folder, about, lora, asdict(lora.plan) if lora is not None else None)
 
     @classmethod

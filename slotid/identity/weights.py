@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from slotid import __version__
 from slotid.types import SlotIDError
 
 
@@ -32,7 +33,7 @@ def save_weights(module: nn.Module, folder: str | Path, about: dict, lora: nn.Mo
         _write(lora, folder / "lora.safetensors", save_file)
     else:
         (folder / "lora.safetensors").unlink(missing_ok=True)  # weights of an earlier save would be taken for ours
-    config = {**about, "weights": fingerprint(module), "lora": lora_plan if lora is not None else None}
+    config = {**about, "slotid": __version__, "weights": fingerprint(module), "lora": lora_plan if lora is not None else None}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 

@@ -30,8 +30,8 @@ def lay_out(made: SimpleNamespace) -> SimpleNamespace:
     gr.HTML(step(5, "This visit", "your films, only here and only now"))
     nothing = gr.HTML(empty(EMPTY), elem_id="history_nothing")
     gallery = gr.Gallery(
-        label="Films of this visit: choose one to see it again with its settings", columns=6, fit_columns=False, height=200, object_fit="cover",
-        allow_preview=False, visible=False, elem_id="history", interactive=False, buttons=[],
+        label="Films of this visit: choose one to see it again with its settings", columns=6, fit_columns=False, height=200,
+        object_fit="cover", allow_preview=False, visible=False, elem_id="history", interactive=False, buttons=[],
     )  # fmt: skip
 
     def follow(films: list[Film]) -> list[Any]:

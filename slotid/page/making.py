@@ -176,8 +176,9 @@ def lay_out(engine: Engine, person: gr.State, saw: SimpleNamespace) -> SimpleNam
             heard = gr.HTML(elem_id="heard")
             timings = gr.HTML(elem_id="timings")
     parts = SimpleNamespace(**{k: v for k, v in locals().items() if isinstance(v, gr.blocks.Block)}, chips=chips)
+    hidden = gr.update(visible=False)
     parts.blank = [(frame, gr.update(value=frame_html(None, WAITING, ""), visible=True)), (film, gr.update(value=None, visible=False)),
-                   (downloads, gr.update(visible=False)), (explained, gr.update(visible=False)), (walk, walk_html(None)), (said, "")]  # fmt: skip
+                   (downloads, hidden), (explained, hidden), (walk, walk_html(None)), (said, "")]  # fmt: skip
     parts.settings = [prompt, strength, text, identity, steps, seconds, seed, backbone, method]
     _wire_words(parts)
     _wire_film(engine, parts, person, saw)

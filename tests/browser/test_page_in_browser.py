@@ -24,7 +24,9 @@ BORING = ("Method not implemented", "favicon", "AudioContext", "Download the")  
 
 @pytest.fixture(scope="session")
 def clip(request) -> Path:
-    """A clip with one face."""
+    """A clip with one face: an example, or one of the real clips that SLOTID_REAL_CLIPS names."""
+    if not list(ROOT.glob("examples/*/reference.mp4")) and os.environ.get("SLOTID_REAL_CLIPS"):
+        return sorted(request.getfixturevalue("real_clips").glob("*.mp4"))[0]
     return request.getfixturevalue("examples")[0]
 
 

@@ -1,0 +1,128 @@
+"""``python -m slotid evaluate``: methods against controls on the head world, or identity codes on real clips."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from slotid.types import SlotIDError
+
+RULERS_ONLY = "real"  # as --methods: no generator
+
+
+def add_arguments(subparsers: argparse._SubParsersAction) -> None:
+    """Adds ``evaluate``."""
+    parser = subparsers.add_parser("evaluate", help="measure likeness, naturalness and prompt following")
+    parser.add_argument(
+        "--methods", default="slots", metavar="A,B", help="methods to compare, or 'real': controls without any generator (slots)"
+    )
+    parser.add_argument("--people", type=int, default=8, metavar="N", help="test people (8)")
+    parser.add_argument("--films", type=int, default=2, metavar="M", help="films of each (2)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="films, report.md, report.json and pictures; the same folder goes on")
+    parser.add_argument("--backbone", default="tiny", metavar="NAME|DIR", help="the frozen generator (%(default)s)")
+    parser.add_argument("--steps", type=int, metavar="N", help="of the walk from noise to film (the backbone's own)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same report (0)")
+    parser.add_argument("--gallery", type=int, default=100, metavar="N", help="test people among whom a film's person is sought (100)")
+    parser.add_argument("--control-people", type=int, metavar="K", help="people for the reference controls (a quarter, at least 2)")
+    parser.add_argument("--real", metavar="DIR", help="instead: a folder of real clips, one person each; reads both halves of every clip")
+    parser.add_argument("--judges", metavar="DIR", help="the judges' folder (those that come with the program)")
+    parser.add_argument("--kit", metavar="KIT.npz", help="the packed head kit (else SLOTID_HEADKIT, else the cache folder)")
+    parser.add_argument("--json", action="store_true", help="print the report as one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 0, or SlotIDError."""
+    out = Path(args.out)
+    if out.exists() and not out.is_dir():
+        raise SlotIDError(f"--out {out} is a file; give a folder.")
+    if not out.resolve().parent.is_dir():
+        raise SlotIDError(f"the folder of --out {out} does not exist; make {out.resolve().parent} first.")
+    if args.steps is not None and not 1 <= args.steps <= 100:
+        raise SlotIDError(f"--steps {args.steps} is out of range; give 1 to 100.")
+    methods = method_names(args.methods)
+    out.mkdir(exist_ok=True)
+    report = _real(args, methods, out) if args.real else _study(args, methods, out)
+    if args.json:
+        from slotid.evaluate.report import plain
+
+        print(json.dumps(plain(report), allow_nan=False))
+    else:
+        print(out / "report.md")
+    return 0
+
+
+def method_names(text: str) -> tuple[str, ...]:
+    """--methods as a tuple, () for "real". Raises SlotIDError for an unknown or repeated one."""
+    from slotid.identity.registry import method_class
+
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if names == (RULERS_ONLY,):
+        return ()
+    if not names or len(set(names)) != len(names):
+        raise SlotIDError(f"--methods {text!r} names no method, or one twice; give for example --methods slots,none.")
+    for name in names:
+        method_class(name)
+    return names
+
+
+def command_line() -> str:
+    """The command as it was typed, for the report."""
+    return "python -m slotid " + " ".join(shlex.quote(word) for word in sys.argv[1:])
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _study(args: argparse.Namespace, methods: tuple[str, ...], out: Path) -> dict[str, Any]:
+    from slotid.evaluate.judges import below_bars, load_judges
+    from slotid.evaluate.plots import write_pictures
+    from slotid.evaluate.report import build_report, write_report
+    from slotid.evaluate.study import Settings, Study
+
+    settings = Settings(
+        methods, args.people, args.films, args.seed, args.steps, args.backbone, args.gallery, args.control_people, args.kit
+    )  # fmt: skip
+    judges = load_judges(args.judges)
+    for sentence in below_bars(judges.quality):
+        _note(f"note: {sentence}")
+    study = Study(settings, judges, out)
+    found = study.run()
+    report = build_report(found, settings, judges, command_line())
+    report["pictures"] = write_pictures(report, found, study, out)
+    write_report(report, out)
+    return report
+
+
+def _real(args: argparse.Namespace, methods: tuple[str, ...], out: Path) -> dict[str, Any]:
+    from slotid.evaluate.judges import judges_missing, load_judges
+    from slotid.evaluate.real import clips_in, evaluate_real, real_markdown
+    from slotid.evaluate.recogniser import ArcFace, arcface_missing
+    from slotid.evaluate.report import plain
+    from slotid.generate import open_studio
+
+    method = next((name for name in methods if name != "none"), None)
+    if method is None:
+        raise SlotIDError("--real compares identity codes, but --methods names no method that makes any; give for example --methods slots.")
+    clips_in(args.real)  # before anything is loaded
+    lacking = judges_missing(args.judges)
+    if lacking:
+        _note(f"note: {lacking} The codes are measured without them.")
+    missing = arcface_missing()
+    report = evaluate_real(
+        args.real,
+        open_studio(backbone=args.backbone, method=method),
+        None if lacking else load_judges(args.judges),
+        None if missing else ArcFace(),
+        _note,
+        args.steps,
+        args.seed,
+    )
+    report |= {"command": command_line(), "arcface_missing": missing}
+    (out / "real.json").write_text(json.dumps(plain(report), indent=1, allow_nan=False) + "\n")
+    (out / "report.md").write_text(real_markdown(report) + "\n")
+    return report
