@@ -40,7 +40,8 @@ def open_studio(
     """Load a backbone and a method with its weights.
 
     Args:
-        backbone: a name of ``backbone.registry.BACKBONES``, a fetched repository, or the folder of a diffusers Wan pipeline. method: a name of ``identity.registry.METHODS``.
+        backbone: a name of ``backbone.registry.BACKBONES``, a fetched repository, or the folder of a diffusers Wan pipeline. method: a
+            name of ``identity.registry.METHODS``.
         device: "cpu", "cuda", ...; None takes the accelerator when there is one.
         adapter: folder or fetched repository of the method's weights; None means ``identity/<method>`` inside the backbone's folder.
         memory: how a Wan pipeline shares the accelerator, "auto" or a profile of ``backbone.memory.PROFILES``.
@@ -72,8 +73,8 @@ def open_studio(
     if missing:
         hint = "wan2.1-vace-1.3b" if "residual" in missing else "tiny"
         raise SlotIDError(
-            f"Method '{method}' needs '{', '.join(missing)}', which backbone '{frozen.spec.name}' cannot do; open it with a backbone that can, "
-            f"such as {hint}."
+            f"Method '{method}' needs '{', '.join(missing)}', which backbone '{frozen.spec.name}' cannot do; "
+            f"open it with a backbone that can, such as {hint}."
         )
     if opened is None:
         return Studio(frozen, kind())
@@ -217,7 +218,9 @@ def generate(studio: Studio, request: Request) -> Iterator[Step | Result]:
         preview = None
         if request.preview_every and done % request.preview_every == 0 and done < request.steps:
             with clock("previews"):
-                preview = _to_frames(backbone, x0[:, :, lead : lead + 2])  # the film's beginning: a full decode would cost as much as steps do
+                preview = _to_frames(
+                    backbone, x0[:, :, lead : lead + 2]
+                )  # the film's beginning: a full decode would cost as much as steps do
             last_decode = clock.last * grid[0] / min(2, grid[0])
         left = clock.total["denoise"] / done * (request.steps - done) + (last_decode or 0.0)
         yield Step("denoise", done, request.steps, left, preview)

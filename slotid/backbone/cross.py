@@ -41,8 +41,8 @@ def projected(layer: nn.Module, x: Tensor) -> Tensor:
     """A linear layer, its LoRA folded into the weight for this call: x (W + s B A)^T.
 
     peft applies LoRA to the tokens, two more products and an addition over all of them; a film has thousands of times more tokens than
-    the weight has rank, so adding to the weight is nearly free. The frozen weight itself is never changed. Layers that are quantised, stored in
-    8 bits or moved by hooks keep peft's way.
+    the weight has rank, so adding to the weight is nearly free. The frozen weight itself is never changed. Layers that are quantised,
+    stored in 8 bits or moved by hooks keep peft's way.
     """
     base = getattr(layer, "base_layer", None)
     if base is None or type(base) is not nn.Linear or torch.is_grad_enabled() or layer.disable_adapters or layer.merged:

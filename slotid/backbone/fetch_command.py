@@ -15,7 +15,9 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         "fetch", help="download a Wan checkpoint, a vision model or an adapter into the hub's cache",
         description="The only command that uses the network. Takes json, text and safetensors files, nothing that could run code.",
     )  # fmt: skip
-    parser.add_argument("name", metavar="NAME", help="wan2.1-1.3b, wan2.1-14b, wan2.2-5b, wan2.2-a14b, wan2.1-vace-1.3b, or owner/name[@revision]")
+    parser.add_argument(
+        "name", metavar="NAME", help="wan2.1-1.3b, wan2.1-14b, wan2.2-5b, wan2.2-a14b, wan2.1-vace-1.3b, or owner/name[@revision]"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
 

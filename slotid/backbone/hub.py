@@ -90,7 +90,9 @@ def locate_adapter(name: str | Path) -> Path:
             raise SlotIDError(f"The adapter '{name}' is not on this machine yet; fetch it once with `python -m slotid fetch {name}`.")
     missing = [file for file in ADAPTER_FILES if not (path / file).is_file()]
     if missing:
-        raise SlotIDError(f"{path} is no trained adapter ({', '.join(missing)} missing); give a folder written by `python -m slotid train`.")
+        raise SlotIDError(
+            f"{path} is no trained adapter ({', '.join(missing)} missing); give a folder written by `python -m slotid train`."
+        )
     return path
 
 
@@ -131,11 +133,15 @@ def download(repository: str, revision: str | None, token: str | None) -> Path:
             f"{repository} is gated: accept its terms on its page at huggingface.co, then `hf auth login`, and fetch it again."
         ) from error
     except RepositoryNotFoundError as error:
-        raise SlotIDError(f"There is no repository {repository} (or it is private); check the name, or log in with `hf auth login`.") from error
+        raise SlotIDError(
+            f"There is no repository {repository} (or it is private); check the name, or log in with `hf auth login`."
+        ) from error
     except RevisionNotFoundError as error:
         raise SlotIDError(f"{repository} has no revision {revision}; leave @{revision} out to get its newest.") from error
     except HFValidationError as error:
-        raise SlotIDError(f"'{repository}' is not a repository's name; expected owner/name, such as Wan-AI/Wan2.1-T2V-1.3B-Diffusers.") from error
+        raise SlotIDError(
+            f"'{repository}' is not a repository's name; expected owner/name, such as Wan-AI/Wan2.1-T2V-1.3B-Diffusers."
+        ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise SlotIDError(
@@ -146,7 +152,9 @@ def download(repository: str, revision: str | None, token: str | None) -> Path:
         if offline:
             raise SlotIDError(f"{repository} cannot be fetched: HF_HUB_OFFLINE is set. Run again with HF_HUB_OFFLINE=0.") from error
         if isinstance(error, (LocalEntryNotFoundError, ConnectionError)) or not isinstance(error, HfHubHTTPError):
-            raise SlotIDError(f"The hub cannot be reached to fetch {repository}; check the network, or give the folder of a copy.") from error
+            raise SlotIDError(
+                f"The hub cannot be reached to fetch {repository}; check the network, or give the folder of a copy."
+            ) from error
         raise SlotIDError(f"The hub refused {repository} ({str(error).splitlines()[0][:120]}); try again later.") from error
     except Exception as error:  # the hub's HTTP library has errors of its own for a missing network
         if not type(error).__module__.startswith(("httpx", "httpcore", "requests", "urllib3")):
@@ -168,7 +176,9 @@ def room_for(gib: float) -> None:
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 2**30
     if free < gib:
-        raise SlotIDError(f"{gib:.0f} GiB are to be fetched but {cache_folder()} has {free:.0f} GiB free; make room or set HF_HOME to a larger disk.")
+        raise SlotIDError(
+            f"{gib:.0f} GiB are to be fetched but {cache_folder()} has {free:.0f} GiB free; make room or set HF_HOME to a larger disk."
+        )
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -213,8 +223,8 @@ def check_layout(folder: Path) -> Path:
     picture = config.get("image_dim") is not None or config.get("added_kv_proj_dim") is not None
     if picture or config.get("in_channels", 16) != channels:
         raise SlotIDError(
-            f"{folder} holds {OTHERS['WanImageToVideoPipeline']} ({config.get('in_channels')} input channels for {channels} of the latent); "
-            f"give a text-to-video checkpoint: {names()}."
+            f"{folder} holds {OTHERS['WanImageToVideoPipeline']} ({config.get('in_channels')} input channels for {channels} "
+            f"of the latent); give a text-to-video checkpoint: {names()}."
         )
     return folder
 

@@ -18,8 +18,8 @@ MARGIN = 0.95  # share of what is free that may be planned with
 
 @dataclass(frozen=True)
 class Profile:
-    """``moves``: "none" all parts stay on the accelerator; "parts" one part at a time; "blocks" the transformer block by block, the next one
-    fetched ahead on a stream of its own; "layers" every layer by itself. ``bits`` of the transformer's stored weights (8: float8,
+    """``moves``: "none" all parts stay on the accelerator; "parts" one part at a time; "blocks" the transformer block by block, the
+    next one fetched ahead on a stream of its own; "layers" every layer by itself. ``bits`` of the transformer's stored weights (8: float8,
     widened layer by layer). ``tiling``: the VAE works on tiles."""
 
     name: str
@@ -59,7 +59,9 @@ def estimate(
     Args:
         transformer, vae, text: config dictionaries. experts: transformers of that size. streams: of guidance that share a forward.
     """
-    key = json.dumps([transformer, vae, text, [*spec.grid(spec.frames), *spec.size], spec.frames, spec.text_length, streams], sort_keys=True)
+    key = json.dumps(
+        [transformer, vae, text, [*spec.grid(spec.frames), *spec.size], spec.frames, spec.text_length, streams], sort_keys=True
+    )
     parts = _measured(key)
     net, words, pictures = parts["transformer"], parts["text_encoder"], parts["vae"]
     out = {}
@@ -204,9 +206,8 @@ class Free:
 
 def free_memory(device: str = "cuda") -> Free:
     """What this machine has left, for the process that asks."""
-    import torch
-
     import psutil
+    import torch
 
     ram = psutil.virtual_memory().available / GIB
     if torch.device(device).type == "cuda" and torch.cuda.is_available():
@@ -224,6 +225,8 @@ def choose_profile(needs: dict[str, Need], free: Free, wanted: str = "auto", nam
     """
     if wanted != "auto" and wanted not in PROFILES:
         raise SlotIDError(f"Unknown memory profile '{wanted}'; expected auto or one of {', '.join(PROFILES)}.")
+    if wanted != "auto" and wanted not in needs:
+        raise SlotIDError(f"'{name}' cannot work under memory profile '{wanted}'; it can under {', '.join(needs)}.")
     if free.vram is None:
         return PROFILES["full" if wanted == "auto" else wanted]
     fitting = [key for key, need in needs.items() if need.vram <= MARGIN * free.vram and need.ram <= MARGIN * free.ram]
@@ -246,5 +249,7 @@ def choose_profile(needs: dict[str, Need], free: Free, wanted: str = "auto", nam
 def table(rows: dict[str, dict[str, Need]]) -> str:
     """A Markdown table: GiB of VRAM, and of RAM in brackets."""
     head = "| checkpoint | " + " | ".join(PROFILES) + " |\n|---|" + "---|" * len(PROFILES)
-    body = [f"| {name} | " + " | ".join(f"{need.vram:.1f} ({need.ram:.0f})" for need in needs.values()) + " |" for name, needs in rows.items()]
+    body = [
+        f"| {name} | " + " | ".join(f"{need.vram:.1f} ({need.ram:.0f})" for need in needs.values()) + " |" for name, needs in rows.items()
+    ]
     return "\n".join([head, *body])

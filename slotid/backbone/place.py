@@ -39,9 +39,16 @@ class Placement:
         self.whole = profile.moves in ("none", "parts")  # the transformer can be reached into, block by block
         self._stacks: dict[int, nn.Module] = {}
         self._here: str | None = None
+        self._started = False
 
     def need(self, name: str) -> None:
-        """The part that computes next. Under "parts" the one before goes back to main memory first."""
+        """The part that computes next. Under "parts" the one before goes back to main memory first.
+
+        Hooks are put on at the first need, when LoRA is in place: those that were put on before would not know its weights.
+        """
+        if not self._started:
+            self._started = True
+            self._start()
         if self.moves != "parts" or self._here == name:
             return
         if self._here is not None:
@@ -58,10 +65,18 @@ class Placement:
     def check(self, device: str | torch.device) -> None:
         """Refuse another device: under a profile only a part at a time may be moved, and by the profile."""
         if torch.device(device).type != self.device.type:
-            raise SlotIDError(f"The backbone was placed on '{self.device}' by memory profile '{self.profile}'; open it again for '{device}'.")
+            raise SlotIDError(
+                f"The backbone was placed on '{self.device}' by memory profile '{self.profile}'; open it again for '{device}'."
+            )
 
-    def start(self) -> None:
-        """Put everything where it belongs before the first film."""
+    def before_change(self) -> None:
+        """Refuse new weights once blocks or layers are moved by hooks."""
+        if self._started and not self.whole:
+            raise SlotIDError(
+                f"Memory profile '{self.profile}' is at work already; open the backbone again before weights are added to it."
+            )
+
+    def _start(self) -> None:
         if self.moves == "none":
             for part in self.parts.values():
                 part.to(self.device)
@@ -108,7 +123,7 @@ def _all_but_blocks(net: nn.Module, device: torch.device) -> None:
 
 
 def place(backbone, profile: str | Profile, device: str | torch.device):
-    """Put a loaded backbone under a profile; returns it. Do it before ``adopt``: LoRA wraps what is placed.
+    """Put a loaded backbone under a profile; returns it. ``adopt`` LoRA after this and before the first use.
 
     Raises:
         SlotIDError: unknown profile, or the backbone is placed already.
@@ -129,5 +144,4 @@ def place(backbone, profile: str | Profile, device: str | torch.device):
                 skip = part._skip_layerwise_casting_patterns
                 apply_layerwise_casting(part, torch.float8_e4m3fn, part.dtype, skip_modules_pattern=skip)
     backbone.placement = Placement(backbone.parts(), profile, device)
-    backbone.placement.start()
     return backbone

@@ -11,7 +11,8 @@ BACKBONES = ("tiny", *KNOWN)
 
 
 def backbone_folder(name: str | Path) -> Path:
-    """Where a backbone's pipeline lies: a known name (``SLOTID_TINY`` moves 'tiny'), a fetched repository, or a folder with model_index.json.
+    """Where a backbone's pipeline lies: a known name (``SLOTID_TINY`` moves 'tiny'), a fetched repository, or a folder with
+    model_index.json.
 
     Raises:
         SlotIDError: none of these; lists the known names.
@@ -40,6 +41,34 @@ def backbone_spec(name: str | Path):
     from slotid.backbone.wan import folder_spec
 
     return folder_spec(folder)
+
+
+def backbones_here() -> list[str]:
+    """Names that can be opened now: the embedded one, and the known checkpoints that were fetched. Looks at the disk only."""
+    from slotid.backbone.hub import locate
+    from slotid.types import SlotIDError
+
+    found = ["tiny"]
+    for name in KNOWN:
+        try:
+            locate(name)
+        except SlotIDError:
+            continue
+        found.append(name)
+    return found
+
+
+def backbone_fields(name: str | Path) -> tuple[str, ...]:
+    """Fields of ``Conditioning`` that a backbone can obey, without loading it; those of the usual ones where it is not there yet."""
+    from slotid.backbone.hub import read_json
+    from slotid.types import SlotIDError
+
+    usual = ("context", "reference", "patch")
+    try:
+        kind = read_json(backbone_folder(name) / "model_index.json").get("_class_name")
+    except SlotIDError:
+        return usual
+    return (*usual, "residual") if kind == "WanVACEPipeline" else usual
 
 
 def open_backbone(name: str | Path, memory: str = "auto", device: str | None = None):

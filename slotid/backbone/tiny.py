@@ -178,7 +178,7 @@ def save_tiny(backbone, folder: str | Path, half: bool = True) -> None:
         pipeline = WanPipeline(
             tokenizer=backbone.tokenizer, text_encoder=text_encoder, vae=vae, scheduler=backbone.scheduler, transformer=transformer
         )
-        pipeline.save_pretrained(folder, safe_serialization=True)
+        pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size="14MB")  # code hosts dislike files above 16 MB
     backbone.spec.save(folder)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from slotid.backbone.layers import ReferenceImages
-from slotid.backbone.wan_driver import SUPPORTED, WanBackbone
+from slotid.backbone.wan_driver import NOTHING, SUPPORTED, WanBackbone
 from slotid.types import Conditioning, SlotIDError
 
 
@@ -38,15 +38,20 @@ class WanVACEBackbone(WanBackbone):
             self._need("vae")
             video, mask, images = pipeline.preprocess_conditions(None, None, pictures, 1, height, width, frames, torch.float32, device)
             latents = pipeline.prepare_video_latents(video, mask, images, None, device)
-            return torch.cat([latents, pipeline.prepare_masks(mask, images)], dim=1)
+            masks = pipeline.prepare_masks(mask, [[]])
+            # the pipeline's own padding is cut short where there are more references than latent frames
+            masks = torch.cat([masks.new_zeros(*masks.shape[:2], len(pictures), *masks.shape[3:]), masks], dim=2)
+            return torch.cat([latents, masks], dim=1)
 
-    def velocity(self, x: Tensor, t: Tensor | float, text: Tensor, given: Conditioning = Conditioning(), cache: dict | None = None) -> Tensor:  # noqa: B008
+    def velocity(self, x: Tensor, t: Tensor | float, text: Tensor, given: Conditioning = NOTHING, cache: dict | None = None) -> Tensor:
         """As ``WanBackbone.velocity``; with reference images ``x`` is (B, C, n + T', h, w) and the library's whole forward runs."""
         asked = given.residual
         if asked is None:
             return super().velocity(x, t, text, given, cache)
         if not isinstance(asked, ReferenceImages):
-            raise SlotIDError(f"Backbone '{self.spec.name}' takes reference images as residual, not a {type(asked).__name__}; use method exemplars.")
+            raise SlotIDError(
+                f"Backbone '{self.spec.name}' takes reference images as residual, not a {type(asked).__name__}; use method exemplars."
+            )
         if self.placement and not self.placement.whole:
             raise SlotIDError(f"VACE needs its whole transformer at hand, not memory profile '{self.placement.profile}'; choose 'model'.")
         cache = {} if cache is None else cache
@@ -59,7 +64,9 @@ class WanVACEBackbone(WanBackbone):
             x, text = x.to(self.device, net.dtype), text.to(self.device, net.dtype)
             control = cache["controls"].to(x).expand(len(x), -1, -1, -1, -1)
             if control.shape[2] != x.shape[2]:
-                raise SlotIDError(f"{control.shape[2]} latent frames of control were made for {x.shape[2]} of film; encode the references again.")
+                raise SlotIDError(
+                    f"{control.shape[2]} latent frames of control were made for {x.shape[2]} of film; encode the references again."
+                )
             scale = x.new_full((len(net.config.vace_layers),), asked.scale)
             times = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(len(x)) * 1000.0
             return net(x, times, text, control_hidden_states=control, control_hidden_states_scale=scale, return_dict=False)[0]

@@ -16,7 +16,8 @@ TEXT_LENGTH = 512  # tokens that Wan's text encoder gives; part of its training,
 def folder_spec(folder: str | Path) -> Spec:
     """What a pipeline folder is, read from its configs alone (milliseconds, no weights). ``slotid.json`` in the folder overrides.
 
-    Frame rate, size, shift and guidance are in no config of Wan's: a folder whose transformer has the sizes of a known checkpoint gets that one's.
+    Frame rate, size, shift and guidance are in no config of Wan's: a folder whose transformer has the sizes of a known checkpoint gets
+    that one's.
 
     Raises:
         SlotIDError: no complete pipeline there, or one of another kind.
@@ -63,16 +64,21 @@ def load_wan(name: str | Path, memory: str = "auto", device: str | None = None, 
     """
     import torch
 
-    from slotid.backbone.memory import choose_profile, estimate_folder, free_memory
+    from slotid.backbone.memory import PROFILES, choose_profile, estimate_folder, free_memory
     from slotid.backbone.place import place
 
     folder = locate(name)
     spec = folder_spec(folder)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise SlotIDError(f"Device '{device}' was asked for, but no CUDA card was found here; leave it out or give cpu.")
     dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
     profile = None
     if torch.device(device).type != "cpu" or memory != "auto":
-        profile = choose_profile(estimate_folder(folder, spec), free_memory(device), memory, spec.name)
+        needs = estimate_folder(folder, spec)
+        if read_json(folder / "model_index.json")["_class_name"] == "WanVACEPipeline":  # its forward runs whole
+            needs = {name: need for name, need in needs.items() if PROFILES[name].moves in ("none", "parts")}
+        profile = choose_profile(needs, free_memory(device), memory, spec.name)
     backbone = _load(folder, spec, dtype)
     return backbone if profile is None else place(backbone, profile, device)
 
@@ -92,13 +98,17 @@ def _load(folder: Path, spec: Spec, dtype: Any):
     try:
         with _quiet():
             transformer = net.from_pretrained(folder, subfolder="transformer", torch_dtype=dtype, **options)
-            second = net.from_pretrained(folder, subfolder="transformer_2", torch_dtype=dtype, **options) if spec.boundary is not None else None
+            second = (
+                net.from_pretrained(folder, subfolder="transformer_2", torch_dtype=dtype, **options) if spec.boundary is not None else None
+            )
             vae = AutoencoderKLWan.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, **options)
             text = UMT5EncoderModel.from_pretrained(folder, subfolder="text_encoder", dtype=dtype, **options)
             tokenizer = AutoTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         if "memory" in str(error).lower():
-            raise SlotIDError(f"There is not enough memory to read {folder}; close other programs or choose a smaller checkpoint.") from error
+            raise SlotIDError(
+                f"There is not enough memory to read {folder}; close other programs or choose a smaller checkpoint."
+            ) from error
         raise SlotIDError(f"{folder} could not be read ({str(error).splitlines()[0][:160]}); fetch it again.") from error
     scheduler = FlowMatchEulerDiscreteScheduler(shift=spec.shift)  # only the times' shift is used: the walk is our own
     driver = WanVACEBackbone if vace else WanBackbone

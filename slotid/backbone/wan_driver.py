@@ -19,6 +19,7 @@ from slotid.backbone.layers import Reference, block_with_reference, grid_positio
 from slotid.types import Conditioning, SlotIDError
 
 ADAPTER = "slotid"
+NOTHING = Conditioning()  # asks for nothing: the library's own forward
 SUPPORTED = ("context", "reference", "patch")
 
 
@@ -40,7 +41,8 @@ class WanBackbone:
     supported = SUPPORTED
 
     def __init__(self, transformer, vae, text_encoder, tokenizer, scheduler, spec: Spec, transformer_2=None):
-        """``transformer_2``: the low-noise expert of Wan 2.2 A14B; below ``spec.boundary`` it takes over (Wan technical report, section 2.2)."""
+        """``transformer_2``: the low-noise expert of Wan 2.2 A14B; below ``spec.boundary`` it takes over (Wan technical report,
+        section 2.2)."""
         for net in (transformer, transformer_2):
             if net is None:
                 continue
@@ -52,7 +54,9 @@ class WanBackbone:
                     "give a text-to-video checkpoint."
                 )
         if (transformer_2 is None) != (spec.boundary is None):
-            raise SlotIDError(f"Backbone '{spec.name}' needs a second expert and the time at which it takes over, or neither; fetch it again.")
+            raise SlotIDError(
+                f"Backbone '{spec.name}' needs a second expert and the time at which it takes over, or neither; fetch it again."
+            )
         self.transformer, self.vae, self.text_encoder, self.transformer_2 = transformer, vae, text_encoder, transformer_2
         self.tokenizer, self.scheduler, self.spec = tokenizer, scheduler, spec
         self.placement = None  # a memory profile, see place.py; None: all parts stay where they are
@@ -160,14 +164,20 @@ class WanBackbone:
         return "transformer", self.transformer
 
     def velocity(
-        self, x: Tensor, t: Tensor | float, text: Tensor, given: Conditioning = Conditioning(), cache: dict | None = None  # noqa: B008
+        self,
+        x: Tensor,
+        t: Tensor | float,
+        text: Tensor,
+        given: Conditioning = NOTHING,
+        cache: dict | None = None,
     ) -> Tensor:
         """Predicted velocity (noise minus clean), shape of ``x``.
 
         Args:
             x: (B, C, T', h, w) noisy latent. t: in [0, 1], 1 is noise, one value or (B,).
             text: (B, L, text_width) from ``read``. given: what the method asks; empty equals the stock forward, bitwise.
-            cache: a dict that the caller keeps for one film: the context's keys and values are computed once. It is emptied when ``text`` or
+            cache: a dict that the caller keeps for one film: the context's keys and values are computed once. It is emptied when
+                ``text`` or
                 ``given`` is another object than before. None computes them anew (training).
         """
         refuse_unknown(given, self.supported, self.spec.name)
@@ -245,7 +255,9 @@ class WanBackbone:
 
     def _through_blocks(self, net, hidden, context, modulation, rope, grid, reference: Reference) -> Tensor:
         if self.placement and not self.placement.whole:
-            raise SlotIDError(f"Clean references need the whole transformer at hand, not memory profile '{self.placement.profile}'; choose 'model'.")
+            raise SlotIDError(
+                f"Clean references need the whole transformer at hand, not memory profile '{self.placement.profile}'; choose 'model'."
+            )
         latents = reference.latents.to(hidden).expand(hidden.shape[0], -1, -1, -1, -1)
         clean = net.patch_embedding(latents)
         positions = grid_positions(tuple(clean.shape[2:]), reference.offset)
@@ -279,6 +291,8 @@ class WanBackbone:
         block = {"cross": "attn2", "self": "attn1"}.get(plan.attention)
         if block is None:
             raise SlotIDError(f"LoRA on '{plan.attention}' attention was asked for; choose 'cross' or 'self'.")
+        if self.placement:
+            self.placement.before_change()
         experts = [net for net in (self.transformer, self.transformer_2) if net is not None]
         for layer in self._lora.values():
             layer.delete_adapter(ADAPTER)
@@ -293,6 +307,10 @@ class WanBackbone:
             inject_adapter_in_model(config, net, adapter_name=ADAPTER)
             mine = {name: m for name, m in net.named_modules() if hasattr(m, "lora_A") and ADAPTER in m.lora_A}
             found |= {f"expert2.{name}" if number else name: m for name, m in mine.items()}
+        for layer in found.values():
+            for weights in (layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]):
+                if weights.weight.dtype.itemsize == 1:  # peft follows the frozen weight, also into 8 bits
+                    weights.to(torch.float32)
         self._lora = found
         return LoraWeights(found, plan)
 

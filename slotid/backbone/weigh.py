@@ -1,7 +1,8 @@
 """How much memory a network takes, by running the real classes without any data: weights counted, the peak of a forward traced.
 
-Under torch's fake tensors every operation is carried out in shape only; each storage is counted while something holds it. So the figures are
-computed from the configs, not guessed. Not counted: what CUDA itself, cuDNN's workspaces and the allocator's gaps take (``memory.OVERHEAD``).
+Under torch's fake tensors every operation is carried out in shape only; each storage is counted while something holds it. So the
+figures are computed from the configs, not guessed. Not counted: what CUDA itself, cuDNN's workspaces and the allocator's gaps take
+(``memory.OVERHEAD``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Borrowed accelerators (Hugging Face ZeroGPU): how long a film will take, and a decorator that is nothing where there is none to borrow.
 
 On such a Space the card is there only inside decorated functions, which run in a process of their own: models are made at module level,
-``spaces`` is imported before torch touches CUDA, and what comes back is a path or lies in main memory. A visitor waits in the queue by the duration that
-is asked for, and is cut off when it is over: it has to be tight, and never short.
+``spaces`` is imported before torch touches CUDA, and what comes back is a path or lies in main memory. A visitor waits in the queue by
+the duration that is asked for, and is cut off when it is over: it has to be tight, and never short.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def on_borrowed(function: Callable, duration: int | Callable[..., int] = 60) -> 
 
 
 def place_for_space(studio: Any) -> Any:
-    """At module level of a Space: put a studio's models where ``spaces`` expects them before the first visitor. Elsewhere it is left alone."""
+    """At module level of a Space: put a studio's models where ``spaces`` expects them before the first visitor. Elsewhere it is left
+    alone."""
     if borrowed() and studio.backbone.placement is None:
         studio.backbone.to("cuda")
         if hasattr(studio.method, "to"):

@@ -21,7 +21,9 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
         "--methods", default="slots", metavar="A,B", help="methods to compare, or 'real': controls without any generator (slots)"
     )
     parser.add_argument("--people", type=int, default=8, metavar="N", help="test people (8)")
-    parser.add_argument("--films", type=int, default=2, metavar="M", help="films of each (2)")
+    parser.add_argument(
+        "--films", type=int, default=1, metavar="M", help="films of each: odd ones show habits, even ones any other act (1)"
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="films, report.md, report.json and pictures; the same folder goes on")
     parser.add_argument("--backbone", default="tiny", metavar="NAME|DIR", help="the frozen generator (%(default)s)")
     parser.add_argument("--steps", type=int, metavar="N", help="of the walk from noise to film (the backbone's own)")

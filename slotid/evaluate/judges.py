@@ -20,6 +20,7 @@ FORMAT = "slotid-judge-1"
 HOME = Path(__file__).resolve().parents[2] / "assets" / "judges"
 NAMES = ("looks", "habits", "facts")
 BARS = {"looks": ("auc", 0.99), "habits": ("auc", 0.85), "facts": ("acts", 0.95)}  # what a judge has to reach on held-out people
+LEAST_GRADED = 30  # held-out people (films, for acts) below which a grade proves little
 MOST_BYTES = 12_000_000
 
 
@@ -226,11 +227,14 @@ def load_looks(folder: str | Path | None = None) -> tuple[LooksNet, str]:
 
 
 def below_bars(quality: dict[str, dict[str, Any]]) -> list[str]:
-    """One sentence for each judge that does not reach its bar on held-out people; [] when all do."""
+    """One sentence for each judge that does not reach its bar on held-out people, or was graded on too few; [] when all is well."""
     found = []
     for name, (what, bar) in BARS.items():
-        value = quality.get(name, {}).get(what)
+        own = quality.get(name, {})
+        value, graded = own.get(what), own.get("act_films" if name == "facts" else "people", 0)
         if value is None or value < bar:
             shown = "nothing measured" if value is None else f"{value:.3f}"
             found.append(f"the {name} judge reaches {what} {shown} on held-out people; {bar} is wanted: read its column with care.")
+        elif graded < LEAST_GRADED:
+            found.append(f"the {name} judge was graded on {graded} held-out clips; {LEAST_GRADED} are wanted: train it with more people.")
     return found

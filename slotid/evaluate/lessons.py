@@ -89,12 +89,14 @@ def scene_labels(facts: list[dict[str, str]], names: dict[str, tuple[str, ...]])
 
 
 def _takes(seed: int, stills: bool, names: tuple[str, ...]) -> Iterator:
-    from slotid.world.performance import Script
+    from slotid.world.performance import ACTS, Script
     from slotid.world.take import direct
 
+    # Every act in turn, so that even a few people show all of what a face can do; every fourth person as the world draws it.
+    act = None if seed % 4 == 3 else Script((ACTS[seed * 5 % len(ACTS)],))
     frames, fps = (MOMENTS, MOMENT_FPS) if stills else (FRAMES, FPS)
     yield direct(seed, FILM, frames, fps, script=Script(_HABIT_SCRIPTS[seed % 3]), expr_names=names)
-    yield direct(seed, ANY, frames, fps, expr_names=names)
+    yield direct(seed, ANY, frames, fps, script=act, expr_names=names)
     yield direct(seed, INTRODUCTION, frames, fps, reference=True, defects=0.3, expr_names=names)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -91,21 +92,31 @@ def _middle(frames: np.ndarray) -> np.ndarray:
 
 def save_reading(path: Path, reading: Reading, mark: str) -> None:
     """Writes an npz, whole or not at all. ``mark`` names the judges that read it."""
+    save_table(path, {"mark": np.array(mark), **{field.name: getattr(reading, field.name) for field in fields(Reading)}})
+
+
+def save_table(path: Path, table: dict[str, np.ndarray]) -> None:
+    """Named arrays as an npz that appears whole."""
     buffer = io.BytesIO()
-    np.savez(buffer, mark=np.array(mark), **{field.name: getattr(reading, field.name) for field in fields(Reading)})
+    np.savez(buffer, **table)
     temporary = path.with_name(path.name + f".{os.getpid()}.part")
     temporary.write_bytes(buffer.getvalue())
     os.replace(temporary, path)
 
 
-def load_reading(path: Path, mark: str) -> Reading | None:
-    """The reading that these judges made; None when there is none, or other judges made it, or it is damaged."""
+def load_table(path: Path, mark: str) -> dict[str, np.ndarray] | None:
+    """The arrays of ``save_table``, when their "mark" is this one; None when there are none, others', or damaged ones."""
     try:
         with np.load(path, allow_pickle=False) as table:
-            if str(table["mark"]) != mark:
-                return None
-            values = {field.name: table[field.name] for field in fields(Reading)}
-    except (OSError, ValueError, KeyError, EOFError):
+            values = {name: table[name] for name in table.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    single = {name for name in values if values[name].ndim == 0}
-    return Reading(**{name: float(value) if name in single else value for name, value in values.items()})
+    return values if str(values.pop("mark", "")) == mark else None
+
+
+def load_reading(path: Path, mark: str) -> Reading | None:
+    """The reading that these judges made; None when there is none, or other judges made it, or it is damaged."""
+    values = load_table(path, mark)
+    if values is None or set(values) != {field.name for field in fields(Reading)}:
+        return None
+    return Reading(**{name: float(value) if value.ndim == 0 else value for name, value in values.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from slotid.clip import read_clip
 from slotid.evaluate import controls, subjects
 from slotid.evaluate.cost import PeakMemory, parameters
 from slotid.evaluate.judges import Judges
-from slotid.evaluate.reading import Reading
+from slotid.evaluate.reading import Reading, load_table, save_table
 from slotid.evaluate.score import Target, score
 from slotid.evaluate.shelf import Shelf
 from slotid.evaluate.subjects import Wish
@@ -32,7 +33,7 @@ class Settings:
 
     methods: tuple[str, ...]  # () for real renders alone
     people: int = 8
-    films: int = 2  # a person
+    films: int = 1  # a person
     seed: int = 0
     steps: int | None = None  # None: the backbone's own
     backbone: str = "tiny"
@@ -90,7 +91,12 @@ class Study:
         self.open_studio = open_studio
         self.people = [subjects.TEST + k for k in range(settings.people)]
         self.wishes = [subjects.wish_of(who, k, settings.seed, self.names) for who in self.people for k in range(settings.films)]
-        self.notes = {"seed": settings.seed, "steps": settings.steps, "backbone": settings.backbone, "kit": len(self.names)}
+        self.notes = {
+            "seed": settings.seed,
+            "steps": settings.steps,
+            "backbone": settings.backbone,
+            "kit": zlib.crc32(self.kit.neutral.tobytes()),
+        }
         self.shelf.agree(self.notes)
         self.tracked = lru_cache(maxsize=64)(self._tracked)
 
@@ -122,16 +128,14 @@ class Study:
         return self.shelf.reading(self.shelf.path("clips", who, subjects.TEMPLATE), self.judges)
 
     def portraits(self, tell: Progress) -> dict[int, np.ndarray]:
-        """Mean looks of the gallery's people and of the subjects: four moments of yet another scene each; kept in portraits.npz."""
+        """Mean looks of the gallery's people and of the subjects: three moments of yet another scene each; kept in portraits.npz."""
         from slotid.face.align import crop, smooth_boxes
         from slotid.world.take import film
 
         people = sorted({*self.people, *range(subjects.TEST, subjects.TEST + self.settings.gallery)})
-        path, known = self.shelf.folder / "portraits.npz", {}
-        if path.exists():
-            with np.load(path, allow_pickle=False) as table:
-                if str(table["mark"]) == self.judges.fingerprint:
-                    known = dict(zip(table["people"].tolist(), table["looks"], strict=True))
+        path = self.shelf.folder / "portraits.npz"
+        table = load_table(path, self.judges.fingerprint)
+        known = dict(zip(table["people"].tolist(), table["looks"], strict=True)) if table else {}
         for number, who in enumerate(people):
             if who in known:
                 continue
@@ -142,8 +146,9 @@ class Study:
             mean = self.judges.looks(crop(frames, boxes, 128)).mean(axis=0)
             known[who] = mean / max(float(np.linalg.norm(mean)), 1e-9)
             if number % 10 == 9 or who == people[-1]:
-                table = {"mark": np.array(self.judges.fingerprint), "people": np.array(sorted(known))}
-                np.savez(path, looks=np.stack([known[p] for p in sorted(known)]), **table)
+                kept = sorted(known)
+                table = {"people": np.array(kept), "looks": np.stack([known[person] for person in kept])}
+                save_table(path, {"mark": np.array(self.judges.fingerprint), **table})
         return {who: known[who] for who in people}
 
     def ruler(self, name: str, wish: Wish) -> Clip:
@@ -208,7 +213,9 @@ class Study:
         ruler_jobs = [
             (name, wish, lambda n=name, w=wish: (self.ruler(n, w), {"control": n})) for wish in self.wishes for name in controls.RULERS
         ]
-        jobs = ruler_jobs + [job for method, studio in studios.items() for job in self._method_jobs(method, studio)]
+        method_jobs = [job for method, studio in studios.items() for job in self._method_jobs(method, studio)]
+        # no identity is the same film whichever method's studio makes it
+        jobs = list({(job[0], job[1].person, job[1].number): job for job in ruler_jobs + method_jobs}.values())
         tell.expect([_kind(job[0]) for job in jobs])
         portraits = self.portraits(tell)
         targets = {who: self._target(who, portraits) for who in self.people}

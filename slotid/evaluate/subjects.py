@@ -18,7 +18,7 @@ from slotid.world.take import Take, direct, take_seed
 TEST = SPLITS["test"].start
 FRAMES, FPS = 25, 12.0  # of every real film: as long as the films that are judged
 REFERENCE_FRAMES = 48  # 4 s, what a method is given
-PORTRAIT_FRAMES, PORTRAIT_FPS = 4, 1.5
+PORTRAIT_FRAMES, PORTRAIT_FPS = 3, 1.2
 # Numbers of a person's takes that nothing else uses.
 REFERENCE, TEMPLATE, PORTRAIT, NEUTRAL, EXPRESSIVE, FIRST_FILM = 1000, 1001, 1002, 1003, 1004, 2000
 _OTHER_ACTS = tuple(act for act in ACTS if act not in HABIT_ACTS)
@@ -80,7 +80,7 @@ def _fps(take: Take) -> float:
 
 
 def reference_take(who: int, index: int, frames: int, names: tuple[str, ...] | None = None) -> Take:
-    """A clean take of two acts (REFERENCE, TEMPLATE, EXPRESSIVE), of none (NEUTRAL), or four moments (PORTRAIT)."""
+    """A clean take of two acts (REFERENCE, TEMPLATE, EXPRESSIVE), of none (NEUTRAL), or three moments (PORTRAIT)."""
     script = {NEUTRAL: Script(("stay_neutral",)), EXPRESSIVE: Script(("smile", "talk"))}.get(index)
     more = {} if names is None else {"expr_names": names}
     fps = PORTRAIT_FPS if index == PORTRAIT else FPS

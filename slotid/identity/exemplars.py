@@ -90,6 +90,7 @@ class Exemplars(Method):
 
     name = "exemplars"
     version = 1
+    says = "up to four frames of the clip that cover pose and expression, shown to Wan VACE as pictures: looks only, no training of ours"
     asks = ("residual",)
     crop_pixels = 480  # VACE sees the pictures at the size of the film
 

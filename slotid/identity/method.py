@@ -16,6 +16,7 @@ class Method:
 
     name = "none"
     version = 1
+    says = "nobody in particular: the backbone alone"  # for a person who chooses
     trained = False  # True: needs weights of its own (an adapter folder)
     asks: tuple[str, ...] = ()  # fields of Conditioning that a backbone must understand
     crop_pixels = 128  # side of the face crops it wants to see

@@ -23,3 +23,8 @@ def method_class(name: str) -> type:
         raise SlotIDError(f"Unknown method '{name}'; known are {', '.join(METHODS)}. Choose one of them.")
     module, _, attribute = METHODS[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def methods_for(supported: tuple[str, ...]) -> list[str]:
+    """Names of the methods that a backbone can do (``backbone.supported``): what a page offers."""
+    return [name for name in METHODS if set(method_class(name).asks) <= set(supported)]

@@ -81,6 +81,7 @@ class SlotID(nn.Module, Method):
 
     name = "slots"
     version = 1
+    says = "identity slots read out of the whole clip: how the person looks and moves"
     trained = True
     asks = ("context",)
 

@@ -76,7 +76,9 @@ def open_vision(config, device: str | torch.device = "cpu") -> VisionFeatures:
     try:
         model = classes[kind].from_pretrained(folder, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
-        raise SlotIDError(f"The vision model in {folder} could not be read ({str(error).splitlines()[0][:120]}); fetch it again.") from error
+        raise SlotIDError(
+            f"The vision model in {folder} could not be read ({str(error).splitlines()[0][:120]}); fetch it again."
+        ) from error
     found = VisionFeatures(model.to(device), "dinov2" if kind == "dinov2" else "clip", config.grid)
     if found.channels != config.latent_channels:
         raise SlotIDError(
@@ -94,6 +96,10 @@ def _folder(name: str) -> Path:
 
     repository, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=["*.json", "*.safetensors"], local_files_only=True))
+        return Path(
+            snapshot_download(repository, revision=revision or None, allow_patterns=["*.json", "*.safetensors"], local_files_only=True)
+        )
     except (LocalEntryNotFoundError, HFValidationError) as error:
-        raise SlotIDError(f"The vision model '{name}' is not on this machine yet; fetch it once with `python -m slotid fetch {name}`.") from error
+        raise SlotIDError(
+            f"The vision model '{name}' is not on this machine yet; fetch it once with `python -m slotid fetch {name}`."
+        ) from error

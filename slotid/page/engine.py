@@ -29,10 +29,11 @@ class Engine:
         self.settled = threading.Event()
 
     def methods(self) -> list[str]:
-        """Names of the installed methods, Slot-ID first."""
-        from slotid.identity.registry import METHODS
+        """Names of the methods that this backbone can do, Slot-ID first."""
+        from slotid.backbone.registry import backbone_fields
+        from slotid.identity.registry import methods_for
 
-        return sorted(METHODS, key=lambda name: (name != "slots", name == "none", name))
+        return sorted(methods_for(backbone_fields(self.backbone)), key=lambda name: (name != "slots", name == "none", name))
 
     def backbones(self) -> list[str]:
         """Names of the backbones this page offers."""
@@ -72,11 +73,10 @@ class Engine:
 
     def spec(self) -> Any:
         """The backbone's numbers (lengths, steps, guidance) without loading it; None when they cannot be read yet."""
-        from slotid.backbone.backbone import Spec
-        from slotid.backbone.registry import backbone_folder
+        from slotid.backbone.registry import backbone_spec
 
         try:
-            return Spec.load(backbone_folder(self.backbone))
+            return backbone_spec(self.backbone)
         except SlotIDError:
             return None
 

@@ -222,7 +222,7 @@ def assemble(job: Job, plan: Plan | None) -> dict[str, Any]:
     """Writes the trained pipeline, the method's weights and the embedder into ``assets/tiny``."""
     from safetensors.torch import save_file
 
-    from slotid.backbone.tiny import load_tiny, save_tiny
+    from slotid.backbone.tiny import save_tiny
     from slotid.train.loop import load_weights
 
     stage = "slots_flow" if (job.out / "slots_flow" / "checkpoint").exists() else "slots_read"
@@ -231,7 +231,7 @@ def assemble(job: Job, plan: Plan | None) -> dict[str, Any]:
     backbone, embedder = trained_base(job)
     job.assets.mkdir(parents=True, exist_ok=True)
     save_tiny(backbone, job.assets)
-    learner.method.eval().save_pretrained(job.assets / "identity" / "slots", load_tiny(job.assets), learner.lora)
+    learner.method.eval().save_pretrained(job.assets / "identity" / "slots", "tiny", learner.lora, recipe=stage)
     save_file({n: t.half().contiguous() for n, t in embedder.state_dict().items()}, job.assets / "person_embedder.safetensors")
     sizes = {str(p.relative_to(job.assets)): p.stat().st_size for p in sorted(job.assets.rglob("*.safetensors"))}
     return {"from": stage, "bytes": sum(sizes.values()), "files": sizes}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from slotid.world.rig import FACE, HEAD, Rig, head_share
 
 WHORL = np.array([0.0, 14.2, -3.5])  # from where unparted hair falls
 TOP_BUN, BACK_BUN, TAIL = np.array([0.0, 16.2, -5.0]), np.array([0.0, 5.0, -12.2]), np.array([0.0, 8.5, -11.2])
+NAPE = np.array([0.0, 1.0, -10.8])
 
 
 @jit
@@ -108,15 +109,33 @@ def scalp_share(looks: Looks, points: np.ndarray) -> np.ndarray:
     return out
 
 
+@dataclass(frozen=True, eq=False)
+class Planted:
+    """All of a person's hair that does not depend on what he wears; ``fall`` lets it down over head and clothes."""
+
+    rig: Rig
+    grow: tuple | None  # what ``_grow`` takes before the solids; None for the bald
+    steps: int  # points of a strand
+    half: float
+    tint: np.ndarray  # (n,)
+    root: np.ndarray  # (n,) skin vertices
+    rest: tuple[Strands, ...]  # bun or tail, brows, lashes, beard
+
+
 def cut_hair(rig: Rig, looks: Looks, points: np.ndarray, normals: np.ndarray, solid: Collider, fine: bool = False) -> Strands:
-    """Everything that grows on one person: scalp hair, brows, lashes, beard. points and normals (V, 3) of the person at rest.
+    """Everything that grows on one person: ``plant`` and ``fall`` in one."""
+    return fall(plant(rig, looks, points, normals, fine), solid)
+
+
+def plant(rig: Rig, looks: Looks, points: np.ndarray, normals: np.ndarray, fine: bool = False) -> Planted:
+    """Roots and combs of scalp hair; brows, lashes, beard whole. points and normals (V, 3) of the person at rest.
 
     ``fine`` (for films larger than 200 px) grows more and thinner strands in the same places.
     """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([looks.seed, 1, 7])))
     centroid = rig.neutral[rig.faces].mean(1).astype(np.float32)
     skin = rig.face_part <= HEAD
-    parts: list[Strands] = []
+    grow, steps, half, tint, root, rest = None, 0, 0.0, np.zeros(0), np.zeros(0, np.int32), []
     if looks.hair_style != "bald":
         density = scalp_share(looks, centroid) * skin
         if looks.hair_style == "afro":  # no sideburns that stand out sideways
@@ -124,20 +143,31 @@ def cut_hair(rig: Rig, looks: Looks, points: np.ndarray, normals: np.ndarray, so
         style = STYLES[looks.hair_style]
         if fine:
             style = replace(style, count=int(1.9 * style.count), half=0.7 * style.half)
-        parts += _scalp_hair(rng, rig, looks, style, points, normals, density, solid)
-    parts += _brows(rng, rig, looks, points, normals)
-    parts += _lashes(rng, rig, looks, points)
+        placed = _roots(rng, rig, points, normals, density, style.count)
+        if placed is not None:
+            steps, root = style.steps, placed[3]
+            grow, half, tint, rest = _scalp_hair(rng, rig, looks, style, placed)
+    rest += _brows(rng, rig, looks, points, normals)
+    rest += _lashes(rng, rig, looks, points)
     if looks.beard not in ("none", "stubble"):
         density = np.zeros(len(centroid), np.float32)
         _beard_all(centroid, BEARDS.index(looks.beard), density)
-        parts += _beard(rng, rig, looks, points, normals, density * (rig.face_part == FACE))
+        rest += _beard(rng, rig, looks, points, normals, density * (rig.face_part == FACE))
+    return Planted(rig, grow, steps, half, tint, root, tuple(rest))
+
+
+def fall(planted: Planted, solid: Collider) -> Strands:
+    """Let the scalp hair grow out over the solids; the rest is there already."""
+    parts = list(planted.rest)
+    if planted.grow is not None:
+        out = np.zeros((len(planted.root), planted.steps, 3))
+        _grow(*planted.grow, solid.ball, solid.tube, out)
+        parts.insert(0, _chain(out, planted.half, 0.55, planted.tint, planted.root, planted.rig, 0))
     return _join(parts)
 
 
-def _scalp_hair(rng, rig: Rig, looks: Looks, style: Style, points, normals, density, solid: Collider) -> list[Strands]:
-    placed = _roots(rng, rig, points, normals, density, style.count)
-    if placed is None:
-        return []
+def _scalp_hair(rng, rig: Rig, looks: Looks, style: Style, placed: tuple) -> tuple[tuple, float, np.ndarray, list[Strands]]:
+    """(what ``_grow`` takes, half width, tint per strand, bun or tail) for the places that ``_roots`` chose."""
     at, normal, mean, root = placed
     n = len(at)
     part_x = 3.4 * np.sign(looks.hair_part) * (0.35 + 0.65 * abs(looks.hair_part)) if style.comb == "part" else 0.0
@@ -164,13 +194,12 @@ def _scalp_hair(rng, rig: Rig, looks: Looks, style: Style, points, normals, dens
         clear = np.where(mean[:, 0] > part_x, 1.0, -1.0) * (mean[:, 2] > -1.5)
         if style.fringe is not None:
             clear *= mean[:, 1] < 9.5
-    goal, has_goal = np.zeros(3), style.comb in ("bun", "tail")
-    if has_goal:
-        goal = TAIL if style.comb == "tail" else (TOP_BUN if looks.hair_part > -0.2 else BACK_BUN)
-    out = np.zeros((n, style.steps, 3))
+    goal, has_goal = np.zeros(3), style.comb in ("bun", "tail", "back")
+    if has_goal:  # hair combed back lies against the skull on its way to the nape
+        goal = {"tail": TAIL, "back": NAPE}.get(style.comb, TOP_BUN if looks.hair_part > -0.2 else BACK_BUN)
     curl = style.curl * (0.7 + 0.6 * looks.hair_curl)
     phase = np.stack([table[lock % 512, 0] * 3 + 0.5 * rng.standard_normal(n), rng.standard_normal(n)], 1)
-    _grow(
+    grow = (
         at.astype(float),
         normal.astype(float),
         comb,
@@ -187,18 +216,15 @@ def _scalp_hair(rng, rig: Rig, looks: Looks, style: Style, points, normals, dens
         curl,
         style.turns * (length.mean() / max(high, 1e-6)),
         phase,
-        solid.ball,
-        solid.tube,
-        out,
     )
     tint = np.exp(0.13 * jitter[:, 3] + 0.16 * rng.standard_normal(n))
-    made = [_chain(out, style.half * (0.9 + 0.3 * (rng.random() - 0.5)), 0.55, tint, root, rig, 0)]
+    half, made = style.half * (0.9 + 0.3 * (rng.random() - 0.5)), []
     crown = int(root[np.argmax(mean[:, 1])])
     if style.comb == "bun":
         made.append(_ball(rng, looks, goal + (goal - CENTRE) / np.linalg.norm(goal - CENTRE) * 0.9, crown, rig))
     if style.comb == "tail":
-        made.append(_tail(rng, looks, goal, crown, rig, solid))
-    return made
+        made.append(_tail(rng, looks, goal, crown, rig))
+    return grow, half, tint, made
 
 
 def _ball(rng, looks: Looks, centre, crown: int, rig: Rig) -> Strands:
@@ -220,7 +246,7 @@ def _ball(rng, looks: Looks, centre, crown: int, rig: Rig) -> Strands:
     return _chain(points, 0.15, 0.3, np.exp(0.2 * rng.standard_normal(n)), np.full(n, crown), rig, 0, direction.reshape(-1, 3))
 
 
-def _tail(rng, looks: Looks, goal, crown: int, rig: Rig, solid: Collider) -> Strands:
+def _tail(rng, looks: Looks, goal, crown: int, rig: Rig) -> Strands:
     """A ponytail that arches back and falls behind the neck."""
     n, k = 500, 11
     length = 14 + 8 * looks.hair_length

@@ -47,8 +47,9 @@ def detection_by_yaw(
                 yaws.append(abs(float(take.motion.head[index, 0])))
                 with nullcontext() if any(found) else quiet():
                     found.append(mesh.process(picture).multi_face_landmarks is not None)
-            if report and (number + 1) % 50 == 0:
-                report(f"{number + 1} of {clips} clips")
+            if report and (number + 1) % 25 == 0:
+                near = np.array(found)[np.array(yaws) < 45]
+                report(f"{number + 1} of {clips} clips, {near.mean():.2%} of {len(near)} frames within 45 degrees found")
     yaws, found = np.array(yaws), np.array(found)
     rows = []
     for low, high in [(0, 45), *zip(YAWS[:-1], YAWS[1:], strict=True)]:

@@ -34,10 +34,13 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     sheet = commands.add_parser("sheet", help="a contact sheet of people, or a film strip of one act")
     sheet.add_argument("--people", type=_people, default=(2_000_000, 2_000_048), metavar="A:B", help="(48 test people)")
     sheet.add_argument(
-        "--act", metavar="ACT", help="film strips of this act instead of one picture a person, for example smile or talk+nod"
+        "--act",
+        action="append",
+        metavar="ACT",
+        help="film strips of this act (smile, talk+nod...) instead of single pictures; may be repeated",
     )
     sheet.add_argument("--size", type=int, default=160, help="pixels a picture (160)")
-    sheet.add_argument("--out", required=True, metavar="SHEET.png")
+    sheet.add_argument("--out", required=True, metavar="SHEET.webp", help="png, webp or jpg")
 
     check = commands.add_parser("check", help="how often MediaPipe finds the face, by yaw")
     check.add_argument("--clips", type=int, default=500, help="test clips, one person each (500)")
@@ -111,11 +114,13 @@ def _sheet(args: argparse.Namespace) -> int:
         raise SlotIDError(f"a sheet of {len(seeds)} people cannot be drawn; give 1 to 400 with --people A:B.")
     if not Path(args.out).resolve().parent.is_dir():
         raise SlotIDError(f"folder {Path(args.out).resolve().parent} does not exist; make it or give another --out.")
+    if Path(args.out).suffix.lower() not in (".png", ".webp", ".jpg", ".jpeg"):
+        raise SlotIDError(f"a sheet named {Path(args.out).name} cannot be written; end --out in .png, .webp or .jpg.")
     if args.act:
-        picture = film_strips(seeds, script_from_fact(args.act), args.size, args.kit)
+        picture = film_strips(seeds, [script_from_fact(act) for act in args.act], args.size, args.kit)
     else:
         picture = contact_sheet(seeds, args.size, args.kit)
-    picture.save(args.out)
+    picture.save(args.out, quality=86, **({"method": 6} if args.out.lower().endswith(".webp") else {}))
     return _tell(args, {"sheet": str(args.out), "people": len(seeds)}, f"wrote {args.out}")
 
 

@@ -6,6 +6,7 @@ the picture (the person's left), y up, z towards the viewer.
 
 Keys: neutral (V, 3) float32; identity (100, V, 3) float16; expr (E, V, 3) float16 with expr_names (E,); faces (F, 3) int32 with
 face_material (F,) int16 into materials (M,); uv (U, 2) float32 with faces_uv (F, 3) int32; landmarks68 (68,) int32 vertex numbers.
+A kit of another mesh says with parts (N, 3) int32 which vertices are what (first, last + 1, part as in ``rig``); without it, FaceKit's.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Kit:
     uv: np.ndarray  # (U, 2) float32
     faces_uv: np.ndarray  # (F, 3) int32
     landmarks68: np.ndarray  # (68,) int32
+    parts: np.ndarray | None = None  # (N, 3) int32 first vertex, last + 1, part; None: ICT-FaceKit's own ranges
 
     def triangles(self, material: str) -> np.ndarray:
         """(N,) numbers of the triangles of one material; empty when the kit has none of that name."""
@@ -76,7 +78,7 @@ def load_kit(path: str | os.PathLike | None = None) -> Kit:
 def _load(path: str, _mtime: int) -> Kit:
     try:
         with np.load(path, allow_pickle=False) as data:
-            got = {k: data[k] for k in KEYS if k in data.files}
+            got = {k: data[k] for k in (*KEYS, "parts") if k in data.files}
     except (ValueError, OSError, KeyError, AttributeError) as error:
         raise SlotIDError(f"{path} is not a head kit (numpy says: {error}); to get one, {HOW_TO_GET}.") from error
     missing = [k for k in KEYS if k not in got]
@@ -93,6 +95,7 @@ def _load(path: str, _mtime: int) -> Kit:
         uv=got["uv"].astype(np.float32),
         faces_uv=got["faces_uv"].astype(np.int32),
         landmarks68=got["landmarks68"].astype(np.int32),
+        parts=got["parts"].astype(np.int32).reshape(-1, 3) if "parts" in got else None,
     )
 
 

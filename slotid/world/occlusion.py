@@ -54,15 +54,16 @@ def sky_share(points, normals, faces, blockers, strands: Strands, count: int = 2
     mesh_total, mesh_open = np.full(len(points), 1e-3, np.float32), np.full(len(points), 1e-3, np.float32)
     hair_total, hair_open = np.full(len(hair), 1e-3, np.float32), np.full(len(hair), 1e-3, np.float32)
     flat, flat_hair = np.empty((len(points), 3), np.float32), np.empty((len(hair), 3), np.float32)
+    centred, centred_hair = points - MIDDLE, hair - MIDDLE
     skip = 2 if len(strands.first) > 12000 else 1
     for direction in spread(count):
         cam = frame_along(direction)
         scale = np.float32(size / (2 * HALF))
         depth = np.full((size, size), FAR, np.float32)
-        project_flat(points - MIDDLE, cam, scale, np.float32(size / 2), flat)
+        project_flat(centred, cam, scale, np.float32(size / 2), flat)
         draw_depth(flat, tri, depth)
         if len(hair):
-            project_flat(hair - MIDDLE, cam, scale, np.float32(size / 2), flat_hair)
+            project_flat(centred_hair, cam, scale, np.float32(size / 2), flat_hair)
             draw_strand_depth(flat_hair, strands.first, skip, depth)
             _gather(flat_hair, strands.normal, direction.astype(np.float32), depth, 0.75, False, hair_total, hair_open)
         _gather(flat, normals, direction.astype(np.float32), depth, 0.55, True, mesh_total, mesh_open)

@@ -236,13 +236,37 @@ def draw_strand_depth(p, first, skip, depth):
 
 
 @jit
-def lit_share(p, depth, bias, radius, taps, out):
-    """Share of the light that reaches each point: ``taps`` x ``taps`` samples of the shadow map over +-radius px, soft in depth.
+def mark_seen(number, faces, first, seen_mesh, seen_hair):
+    """Which points the picture needs: corners of drawn triangles and of their neighbours (for ``even_out``), ends of drawn segments."""
+    seen_mesh[:] = 0
+    seen_hair[:] = 0
+    count = faces.shape[0]
+    for y in range(number.shape[0]):
+        for x in range(number.shape[1]):
+            f = number[y, x]
+            if f >= count:
+                i = first[f - count]
+                seen_hair[i] = 1
+                seen_hair[i + 1] = 1
+            elif f >= 0:
+                for c in range(3):
+                    seen_mesh[faces[f, c]] = 2
+    for f in range(count):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        if seen_mesh[a] == 2 or seen_mesh[b] == 2 or seen_mesh[c] == 2:
+            seen_mesh[a], seen_mesh[b], seen_mesh[c] = max(seen_mesh[a], 1), max(seen_mesh[b], 1), max(seen_mesh[c], 1)
 
-    The depth test ramps over ``bias`` cm, so that neither facets nor thin strands flicker.
+
+@jit
+def lit_share(p, depth, bias, radius, taps, wanted, out):
+    """Share of the light that reaches each wanted point: ``taps`` x ``taps`` samples of the shadow map over +-radius px, soft in depth.
+
+    The depth test ramps over ``bias`` cm, so that neither facets nor thin strands flicker. ``wanted`` (N,) 0: left as it is.
     """
     height, width = depth.shape
     for i in range(p.shape[0]):
+        if wanted[i] == 0:
+            continue
         x, y, z = p[i, 0], p[i, 1], p[i, 2]
         got = 0.0
         for a in range(taps):

@@ -9,7 +9,8 @@ import numpy as np
 from slotid.types import SlotIDError
 from slotid.world import clothes, glasses, paint, raster, shade
 from slotid.world.backdrop import MARGIN, paint_backdrop
-from slotid.world.barber import cut_hair, scalp_share
+from slotid.world.barber import fall
+from slotid.world.body import body_of
 from slotid.world.hair import collider
 from slotid.world.kit import Kit
 from slotid.world.looks import Looks
@@ -40,12 +41,11 @@ class Renderer:
             raise SlotIDError(f"A film of {size} px was asked of the head world; give a size from 32 to 1024.")
         self.kit, self.looks, self.scene, self.size = kit, looks, scene, int(size)
         rig = self.rig = rig_of(kit)
-        skin = self.skin = rig.vertices(looks.shape)
-        normals = np.empty_like(skin)
-        raster.vertex_normals(skin, rig.faces, normals)
+        body = body_of(kit, looks, size)
+        skin, self.texture = body.skin, body.texture
+        self.skin = skin
         self._dress(skin)
-        solid = collider(np.concatenate([skin[self._bare], self._extra]))
-        self.strands = cut_hair(rig, looks, skin, normals, solid, fine=size > 200)
+        self.strands = fall(body.hair, collider(np.concatenate([skin[self._bare], self._extra])))
         self.lashes = []
         upper = (self.strands.kind == 3) & (self.strands.normal[:, 1] > 0)
         for name, side in (("eyeBlink_L", 1), ("eyeBlink_R", -1)):
@@ -126,7 +126,6 @@ class Renderer:
 
     def _colours(self) -> None:
         looks, scene, size = self.looks, self.scene, self.size
-        self.texture = paint.paint_skin(self.kit, looks, 336 if size <= 160 else 640 if size <= 288 else 1024)
         self.hair_rgb = np.stack(paint.hair_colours(looks))
         colour = scene.facts["clothing"].split("_", 1)[0]
         self.cloth_rgb = paint.to_linear(COLOUR_RGB[colour])
@@ -134,7 +133,6 @@ class Renderer:
         self.iris = paint.to_linear(looks.iris_rgb) * 0.95
         self.backdrop = paint_backdrop(scene, size)
         self.table = shade.srgb_table()
-        self.bare_scalp = bool(scalp_share(looks, self.rig.neutral[:1]).any())
 
     def _camera(self) -> None:
         scene, size = self.scene, self.size
@@ -145,8 +143,8 @@ class Renderer:
         self.cam = np.stack([right, np.cross(back, right), back]).astype(np.float32)
         view, centre_y = scene.view, scene.centre[1]
         scalp = self.strands.points[self.strands.kind == 0]
-        top = max(float(np.quantile(scalp[:, 1], 0.995)) if len(scalp) else 0.0, float(self.skin[:, 1].max())) + 0.8
-        over = top - (centre_y + view / 2)  # big hair is not cut off: the camera looks up a little and steps back a little
+        top = max(float(np.quantile(scalp[:, 1], 0.995)) if len(scalp) else 0.0, float(self.skin[:, 1].max())) + 1.3
+        over = top - (centre_y + view / 2)  # big hair is not cut off: the camera looks up and steps back a little
         if over > 0:
             centre_y += 0.7 * over
             view += 0.6 * over
@@ -169,7 +167,8 @@ class Renderer:
         self.cover = np.zeros((n, n), np.float32)
         self.moved, self.posed, self.screen = (np.empty((v, 3), np.float32) for _ in range(3))
         self.moved[:] = self.base
-        self.normals, self.flat, self.lit = np.empty((v, 3), np.float32), np.empty((v, 3), np.float32), np.empty(v, np.float32)
+        self.normals, self.flat, self.lit = np.empty((v, 3), np.float32), np.empty((v, 3), np.float32), np.zeros(v, np.float32)
+        self.seen, self.hair_seen = np.zeros(v, np.uint8), np.zeros(p, np.uint8)
         self.hair_moved, self.hair_posed, self.hair_screen = (np.empty((p, 3), np.float32) for _ in range(3))
         self.hair_normals, self.hair_flat, self.hair_lit = (
             np.empty((p, 3), np.float32),
@@ -220,7 +219,6 @@ class Renderer:
         size, rig = self.size, self.rig
         s, n = self.strands, SUPER * size
         raster.vertex_normals(self.posed, self.faces, self.normals)
-        self._shadows()
         eye, drift = self._eye_at(float(motion.seconds[frame]))
         half = np.float32(n / 2)
         raster.project(self.posed, self.cam, eye, self.scale, half, half, self.screen)
@@ -242,6 +240,7 @@ class Renderer:
                 self.number,
                 self.bary,
             )
+        self._shadows()
         dilate = 0.0
         if "PupilDilate_L" in rig.expr_names:
             dilate = float(np.clip(motion.expressions[frame][rig.expr_names.index("PupilDilate_L")], 0, 1))
@@ -260,8 +259,9 @@ class Renderer:
         return out
 
     def _shadows(self) -> None:
-        """Key light on every skin, cloth and hair point; softer lights look at a wider patch of the map."""
+        """Key light on every skin, cloth and hair point that the picture shows; softer lights look at a wider patch of the map."""
         s = self.strands
+        raster.mark_seen(self.number, self.faces, s.first, self.seen, self.hair_seen)
         scale, half = np.float32(SHADOW / (2 * HALF)), np.float32(SHADOW / 2)
         raster.project_flat(self.posed - MIDDLE, self.shadow_cam, scale, half, self.flat)
         self.shadow[:] = raster.FAR
@@ -270,8 +270,8 @@ class Renderer:
         if len(s.points):
             raster.project_flat(self.hair_posed - MIDDLE, self.shadow_cam, scale, half, self.hair_flat)
             raster.draw_strand_depth(self.hair_flat, s.first, 1, self.shadow)
-            raster.lit_share(self.hair_flat, self.shadow, 0.55, radius * 0.6, 2, self.hair_lit)
-        raster.lit_share(self.flat, self.shadow, 0.42, radius, 5, self.lit)
+            raster.lit_share(self.hair_flat, self.shadow, 0.55, radius * 0.6, 2, self.hair_seen, self.hair_lit)
+        raster.lit_share(self.flat, self.shadow, 0.42, radius, 5, self.seen, self.lit)
         raster.even_out(self.lit, self.faces, self.tally)
 
     def points(self, motion: Motion, frame: int) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """The kit made ready to draw: only the parts that show, expressions as sparse lists, and how much of the head's turn each point takes.
 
-Computed once per kit. Vertex ranges are the model's own (see its README); a kit with fewer vertices simply has fewer parts.
+Computed once per kit. Vertex ranges are the model's own (see its README) unless the kit brings others; missing ones are missing parts.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def rig_of(kit: Kit) -> Rig:
     """The rig of a kit, made once."""
     count = len(kit.neutral)
     part = np.full(count, -1, np.int8)
-    for low, high, code in _RANGES:
+    for low, high, code in _RANGES if kit.parts is None else kit.parts:
         part[low : min(high, count)] = code
     highest = kit.faces.max(1)
     ok = (part[kit.faces] >= 0).all(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -28,12 +29,12 @@ def contact_sheet(seeds: Iterable[int], size: int = 160, kit: str | None = None,
     return _grid(pictures, columns)
 
 
-def film_strips(seeds: Iterable[int], script: Script, size: int = 128, kit: str | None = None, shown: int = 11) -> Image:
-    """A row for each person who plays ``script``: ``shown`` frames evenly out of 33."""
+def film_strips(seeds: Iterable[int], scripts: Iterable[Script], size: int = 128, kit: str | None = None, shown: int = 11) -> Image:
+    """A row for each person and script: ``shown`` frames evenly out of 33."""
     from slotid.world.kit import load_kit
 
     model, pictures = load_kit(kit), []
-    for seed in seeds:
+    for script, seed in itertools.product(scripts, seeds):
         take = direct(seed, 0, script=script, expr_names=model.expr_names)
         frames, _ = film(take, model, size)
         pictures += list(frames[np.linspace(0, len(frames) - 1, shown).round().astype(int)])

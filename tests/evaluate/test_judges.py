@@ -100,9 +100,12 @@ def test_facts_of_another_looks_judge_are_refused(tmp_path, judges_folder):
 
 
 def test_bars_are_told():
-    assert below_bars({"looks": {"auc": 0.995}, "habits": {"auc": 0.9}, "facts": {"acts": 0.97}}) == []
-    short = below_bars({"looks": {"auc": 0.7}, "habits": {}, "facts": {"acts": 0.97}})
+    good = {"looks": {"auc": 0.995, "people": 96}, "habits": {"auc": 0.9, "people": 96}, "facts": {"acts": 0.97, "act_films": 190}}
+    assert below_bars(good) == []
+    short = below_bars(good | {"looks": {"auc": 0.7, "people": 96}, "habits": {}})
     assert len(short) == 2 and "0.700" in short[0] and "nothing measured" in short[1]
+    few = below_bars(good | {"habits": {"auc": 1.0, "people": 4}})
+    assert len(few) == 1 and "graded on 4" in few[0]
 
 
 def test_embedded_judges_are_small_and_graded():

@@ -28,8 +28,9 @@ RULES |= {
     "world": BELOW,
     "train": BELOW | {"world"},
     "evaluate": BELOW | {"world"},
+    "bench": BELOW,
     "page": BELOW | {"show", "cli", "world", "evaluate"},
-    "cli": BELOW | {"show", "world", "train", "evaluate", "page"},
+    "cli": BELOW | {"show", "world", "train", "evaluate", "bench", "page"},
     "__main__": {"cli"},
 }
 

@@ -51,8 +51,8 @@ def write_wan(folder: Path, kind: str = "2.1", seed: int = 0, spec: bool = True)
             transformer = WanVACETransformer3DModel(**net, vace_layers=[0, 2], vace_in_channels=2 * channels + 64)
             pipeline = WanVACEPipeline(transformer=transformer, **shared)
         elif kind == "2.2-a14b":
-            pipeline = WanPipeline(transformer=WanTransformer3DModel(**net), transformer_2=WanTransformer3DModel(**net), boundary_ratio=0.875,
-                                   **shared)  # fmt: skip
+            one, two = WanTransformer3DModel(**net), WanTransformer3DModel(**net)
+            pipeline = WanPipeline(transformer=one, transformer_2=two, boundary_ratio=0.875, **shared)
         else:
             pipeline = WanPipeline(transformer=WanTransformer3DModel(**net), expand_timesteps=kind == "2.2-5b", **shared)
         pipeline.save_pretrained(folder, safe_serialization=True)

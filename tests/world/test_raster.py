@@ -117,8 +117,17 @@ def test_a_plate_casts_its_shadow_and_nothing_else():
     R.draw_depth(plate, np.array([[0, 1, 2], [1, 3, 2]], np.int32), depth)
     below = np.array([[20, 20, 5], [5, 5, 5], [20, 20, 0], [10, 20, 5]], np.float32)
     lit = np.empty(4, np.float32)
-    R.lit_share(below, depth, 0.4, 3.0, 5, lit)
+    R.lit_share(below, depth, 0.4, 3.0, 5, np.ones(4, np.uint8), lit)
     assert lit[0] == 0 and lit[1] == 1 and lit[2] == 1 and 0.2 < lit[3] < 0.8
+
+
+def test_only_what_the_picture_shows_is_asked_for():
+    faces = np.array([[0, 1, 2], [2, 3, 4], [5, 6, 7]], np.int32)  # the second shares a corner with the first, the third none
+    first = np.array([0, 1, 4], np.int32)  # three segments: numbers 3, 4, 5
+    number = np.array([[R.EMPTY, 0], [5, R.EMPTY]], np.int32)
+    mesh, hair = np.ones(8, np.uint8), np.ones(6, np.uint8)
+    R.mark_seen(number, faces, first, mesh, hair)
+    assert mesh.tolist() == [2, 2, 2, 1, 1, 0, 0, 0] and hair.tolist() == [0, 0, 0, 0, 1, 1]
 
 
 def test_projection_meets_the_pinhole():

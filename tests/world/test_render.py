@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tiny_kit import tiny_kit
+from tiny_kit import EYE, tiny_kit
 
 from slotid.types import SlotIDError
 from slotid.world.backdrop import paint_backdrop
 from slotid.world.barber import cut_hair
+from slotid.world.body import body_of
 from slotid.world.clothes import sew
 from slotid.world.hair import STYLES, collider
 from slotid.world.kit import load_kit
@@ -132,6 +133,40 @@ def test_shape_coefficients_reach_the_picture(kit):
     assert broad[0, 0] - broad[1, 0] > 1.1 * (normal[0, 0] - normal[1, 0])
 
 
+def test_eyes_are_not_white_and_follow_the_gaze_on_the_tiny_kit(kit):
+    scene, dark = place(key_dir=(0.0, 0.3, 0.95)), look("bald", iris_rgb=(0.2, 0.12, 0.06), melanin=0.1)
+    renderer = Renderer(kit, dark, scene, 128)
+    at, reach = renderer.points(move(kit), 0)["five"][0], EYE * 128 / 36
+    rows, cols = (slice(int(v - reach), int(v + reach) + 1) for v in at[::-1])
+    centre = {}
+    for yaw in (-25, 0, 25):
+        luma = renderer.render(move(kit, gaze=(yaw, 0)), 0)[rows, cols].astype(float).mean(-1)
+        assert luma.min() < 0.35 * luma.max()  # an iris with a pupil is there
+        weight = np.clip(0.35 * luma.max() - luma, 0, None)
+        centre[yaw] = (weight.sum(0) * np.arange(luma.shape[1])).sum() / weight.sum()
+    assert centre[-25] + 0.5 < centre[0] < centre[25] - 0.5
+
+
+def test_a_body_is_made_once_a_person_and_again_when_the_looks_change(kit):
+    one = body_of(kit, look(), SIZE)
+    assert body_of(kit, look(), SIZE) is one  # equal looks, another object
+    marked = body_of(kit, look(moles=5, freckles=1.0), SIZE)
+    assert marked is not one and not np.array_equal(marked.texture, one.texture)
+    assert np.array_equal(marked.hair.root, one.hair.root)
+    before = one.skin.copy(), one.texture.copy(), one.hair.rest[0].points.copy()
+    Renderer(kit, look(), place(), SIZE).render(move(kit, head=(20, 5, 5), gaze=(10, 0), jawOpen=1.0), 0)
+    for was, now in zip(before, (one.skin, one.texture, one.hair.rest[0].points), strict=True):
+        np.testing.assert_array_equal(was, now)  # shared, so no renderer writes into it
+
+
+def test_big_hair_stays_in_the_picture(kit):
+    scene = dataclasses.replace(place(), view=32.0)
+    for style in ("bald", "afro", "bun"):
+        backdrop_row = Renderer(kit, look(style, hair_volume=1.0, hair_length=1.0), scene, 96)
+        backdrop_row.render(move(kit), 0)
+        assert not backdrop_row.cover[0].any(), style
+
+
 def grown(kit, style, **changes):
     rig = rig_of(kit)
     normals = np.empty_like(rig.neutral)
@@ -245,7 +280,7 @@ def test_closing_the_eyes_hides_them(real):
 
 
 def test_eighty_frames_a_second_on_two_cores(real):
-    """CPU time, so that other work on the machine matters less; a clip of 33 frames, set-up included."""
+    """CPU time, so that other work on the machine matters less; clips of 33 frames of one person, set-up included."""
     looks, scene, motion = sample_looks(2_000_003), sample_scene(2_000_003), move(real, 33, head=(10, 3, 2), jawOpen=0.3)
     render_clip(real, looks, scene, move(real, 1), 128)  # compile
     best = min(_cost(real, looks, scene, motion) for _ in range(3))

@@ -1,7 +1,6 @@
 """Shards: films survive the disk, half-written ones do not count, and pairs are of one person in two clips."""
 
 import itertools
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from tiny_kit import write_tiny_kit
 
 from slotid.types import SlotIDError
 from slotid.world.person import person_vector
@@ -136,35 +136,42 @@ def test_a_missing_kit_is_told_before_anything_is_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(not os.environ.get("SLOTID_HEADKIT"), reason="needs the head kit: set SLOTID_HEADKIT to the packed file")
-def test_rendering_resumes_where_it_was_and_gives_the_same_pixels(tmp_path):
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory):
+    """The tiny kit as a file, so that rendering to disk needs no download."""
+    return write_tiny_kit(tmp_path_factory.mktemp("kit") / "tiny.npz")
+
+
+def test_rendering_resumes_where_it_was_and_gives_the_same_pixels(tmp_path, kit):
     settings = ShardSettings(clips=2, references=1, size=64, frames=4, fps=12.0)
     told = []
-    first = write_shards(2_000_002, 2_000_006, settings, tmp_path, workers=2, report=told.append)
+    first = write_shards(2_000_002, 2_000_006, settings, tmp_path, workers=1, kit=kit, report=told.append)
     assert first["shards"] == 2 and first["clips"] == 8 and "left" in told[-1]
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.zip")}
     records = read_shards(tmp_path)
     pictures = records[-1].frames()
+    assert records[0].expressions.shape == (4, 3) and pictures.std() > 10  # the tiny kit has three expressions
+    assert all(0 < record.points5.min() and record.points5.max() < 64 for record in records)
     lost = sorted(tmp_path.glob("*.zip"))[1]
     lost.unlink()
-    again = write_shards(2_000_002, 2_000_006, settings, tmp_path, workers=1, report=told.append)
+    again = write_shards(2_000_002, 2_000_006, settings, tmp_path, workers=2, kit=kit, report=told.append)
     assert again["skipped"] == 1 and again["clips"] == 4
     kept = sorted(tmp_path.glob("*.zip"))[0]
     assert kept.stat().st_mtime_ns == before[kept.name]
     assert np.array_equal(read_shards(tmp_path)[-1].frames(), pictures)
     with pytest.raises(SlotIDError, match="made otherwise"):
-        write_shards(2_000_002, 2_000_006, ShardSettings(2, 1, 96, 4, 12.0), tmp_path, report=told.append)
+        write_shards(2_000_002, 2_000_006, ShardSettings(2, 1, 96, 4, 12.0), tmp_path, kit=kit, report=told.append)
 
 
-@pytest.mark.skipif(not os.environ.get("SLOTID_HEADKIT"), reason="needs the head kit: set SLOTID_HEADKIT to the packed file")
-def test_stopping_two_workers_leaves_no_partial_file(tmp_path):
-    words = ["world", "render", "--people", "2000000:2000040", "--clips", "8", "--size", "64", "--workers", "2", "--out", str(tmp_path)]
+def test_stopping_two_workers_leaves_no_partial_file(tmp_path, kit):
+    words = ["world", "render", "--people", "2000000:2000400", "--clips", "9", "--size", "64", "--workers", "2", "--out", str(tmp_path)]
+    words += ["--kit", kit]
     process = subprocess.Popen([sys.executable, "-m", "slotid", *words], stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while len(list(tmp_path.glob("*.part"))) < 2 and time.monotonic() < until:
         time.sleep(0.1)
     assert len(list(tmp_path.glob("*.part"))) == 2
     process.send_signal(signal.SIGINT)
-    told = process.communicate(timeout=30)[1]
+    told = process.communicate(timeout=90)[1]
     assert process.returncode == 130 and "Traceback" not in told, told
     assert not list(tmp_path.glob("*.part"))

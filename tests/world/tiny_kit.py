@@ -1,12 +1,16 @@
-"""A head kit small enough to write in a test: an egg with a neck, 68 landmarks, three expressions, two shapes."""
+"""A head kit small enough to write in a test: an egg with a neck and bulging eyeballs, 68 landmarks, three expressions, two shapes."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 
 from slotid.world.kit import Kit
+from slotid.world.rig import EYE_L, EYE_R, FACE
 
 ROWS, COLS = 26, 32
+EYE = 1.3  # cm, radius of an eyeball
 
 # Multi-PIE landmarks roughly where a face has them, x y in cm; depth comes from the egg.
 _JAW = [(-7.0 * np.cos(a), 3.5 - 10.5 * np.sin(a)) for a in np.linspace(0, np.pi, 17)]
@@ -20,21 +24,40 @@ _INNER = [(2.2 * -np.cos(a), -3.5 + 0.2 * np.sin(a)) for a in np.linspace(0, 2 *
 MARKS = np.array(_JAW + _BROWS + _NOSE + _EYES + _LIPS + _INNER)
 
 
-def tiny_kit() -> Kit:
-    """The egg: rows from the shoulders to the crown, a seam at the back so that it unwraps."""
-    height = np.linspace(-19, 14.4, ROWS)
-    radius = np.interp(height, [-19, -14, -9, -6, 0, 6, 11, 14, 14.4], [12, 10, 5.6, 7.0, 8.4, 8.8, 6.8, 2.2, 0.3])
-    angle = np.linspace(-np.pi, np.pi, COLS)
-    y, a = np.meshgrid(height, angle, indexing="ij")
-    r = np.repeat(radius[:, None], COLS, 1)
-    nose = 2.2 * np.exp(-((a / 0.16) ** 2) - ((y - 0.4) / 1.3) ** 2)
-    points = np.stack([0.92 * r * np.sin(a), y, (1.12 * r + nose) * np.cos(a) + 0.5], -1).reshape(-1, 3).astype(np.float32)
-    i, j = np.meshgrid(np.arange(ROWS - 1), np.arange(COLS - 1), indexing="ij")
+def _lattice(height, radius):
+    """Heights, angles, distances and triangles of a turned surface with a seam at the back, so that it unwraps."""
+    y, a = np.meshgrid(height, np.linspace(-np.pi, np.pi, COLS), indexing="ij")
+    i, j = np.meshgrid(np.arange(len(height) - 1), np.arange(COLS - 1), indexing="ij")
     k = i * COLS + j
-    faces = np.stack([np.stack([k, k + 1, k + COLS], -1), np.stack([k + 1, k + COLS + 1, k + COLS], -1)], 2).reshape(-1, 3).astype(np.int32)
+    faces = np.stack([np.stack([k, k + 1, k + COLS], -1), np.stack([k + 1, k + COLS + 1, k + COLS], -1)], 2).reshape(-1, 3)
+    return y, a, np.repeat(radius[:, None], COLS, 1), faces.astype(np.int32)
+
+
+def _ball(centre, radius):
+    up = np.linspace(-np.pi / 2, np.pi / 2, 12)
+    y, a, r, faces = _lattice(radius * np.sin(up), radius * np.cos(up) + 1e-3)
+    return np.stack([r * np.sin(a), y, r * np.cos(a)], -1).reshape(-1, 3) + centre, faces
+
+
+def tiny_kit() -> Kit:
+    """The egg: rows from the shoulders to the crown."""
+    height = np.linspace(-19, 14.4, ROWS)
+    y, a, r, faces = _lattice(
+        height, np.interp(height, [-19, -14, -9, -6, 0, 6, 11, 14, 14.4], [12, 10, 5.6, 7.0, 8.4, 8.8, 6.8, 2.2, 0.3])
+    )
+    nose = 2.2 * np.exp(-((a / 0.16) ** 2) - ((y - 0.4) / 1.3) ** 2)
+    points = np.stack([0.92 * r * np.sin(a), y, (1.12 * r + nose) * np.cos(a) + 0.5], -1).reshape(-1, 3)
     uv = np.stack([(a + np.pi) / (2 * np.pi) * 0.98 + 0.01, (y + 19) / 33.4 * 0.98 + 0.01], -1).reshape(-1, 2).astype(np.float32)
     front = np.where(points[:, 2] > 0, 0.0, 1e6)
     marks = np.array([np.argmin((points[:, 0] - x) ** 2 + (points[:, 1] - h) ** 2 + front) for x, h in MARKS], np.int32)
+    parts, material = [(0, len(points), FACE)], np.zeros(len(faces), np.int16)
+    for code, lids in ((EYE_L, slice(42, 48)), (EYE_R, slice(36, 42))):
+        ball, around = _ball(points[marks[lids]].mean(0) - [0, 0, 0.3], EYE)
+        parts.append((len(points), len(points) + len(ball), code))
+        faces = np.concatenate([faces, around + len(points)])
+        points = np.concatenate([points, ball])
+        material = np.concatenate([material, np.full(len(around), code - EYE_L + 1, np.int16)])
+    points = points.astype(np.float32)
     low = np.clip((-2.0 - points[:, 1]) / 4, 0, 1) * (points[:, 2] > 2) * (points[:, 1] > -9)
     jaw = np.stack([0 * low, -2.0 * low, -0.3 * low], 1)
     smile = np.stack([0.6 * np.sign(points[:, 0]) * low, 0.8 * low, 0 * low], 1) * (points[:, :1] > 0)
@@ -47,10 +70,17 @@ def tiny_kit() -> Kit:
         identity=identity,
         expr=expr,
         expr_names=("jawOpen", "mouthSmile_L", "mouthSmile_R"),
-        faces=faces,
-        face_material=np.zeros(len(faces), np.int16),
-        materials=("M_Face",),
+        faces=faces.astype(np.int32),
+        face_material=material,
+        materials=("M_Face", "M_EyeLeft", "M_EyeRight"),
         uv=uv,
-        faces_uv=faces,
+        faces_uv=np.where(faces < len(uv), faces, 0).astype(np.int32),
         landmarks68=marks,
+        parts=np.array(parts, np.int32),
     )
+
+
+def write_tiny_kit(path) -> str:
+    """The tiny kit as the file that ``load_kit`` reads; its path."""
+    np.savez(path, **{field.name: getattr(tiny_kit(), field.name) for field in dataclasses.fields(Kit)})
+    return str(path)

@@ -1,0 +1,61 @@
+"""Real clips: halves, verification, and the whole mode on clips of two people where there are any."""
+
+import numpy as np
+import pytest
+import torch
+
+from slotid.evaluate.real import clips_in, code_vector, evaluate_real, halves, real_markdown, verification
+from slotid.types import IdentityCode, SlotIDError
+
+
+def test_verification_of_known_codes():
+    rng = np.random.default_rng(0)
+    people = rng.normal(size=(6, 40))
+    found = verification(people + 0.01 * rng.normal(size=people.shape), people)
+    assert found["auc"] == 1 and found["equal_error_rate"] == 0 and found["same"] > 0.95 > found["different"]
+    assert found["pairs"] == {"same": 6, "different": 30}
+    chance = [verification(rng.normal(size=(6, 40)), rng.normal(size=(6, 40)))["auc"] for _ in range(30)]
+    assert 0.4 < np.mean(chance) < 0.6
+
+
+def test_what_all_codes_share_is_no_likeness():
+    rng = np.random.default_rng(1)
+    shared, people = 100 * rng.normal(size=40), rng.normal(size=(5, 40))
+    assert verification(people + shared, people + shared)["different"] < 0.5
+
+
+def test_code_vector_is_in_the_order_of_names():
+    code = IdentityCode("slots", 1, {"b": torch.ones(2, 2), "a": torch.zeros(3)})
+    assert code_vector(code).tolist() == [0, 0, 0, 1, 1, 1, 1]
+
+
+def test_halves_split_the_seen_time():
+    from small import small_face
+
+    first, second = halves(small_face(frames=24, hidden=tuple(range(6))))
+    assert first.seen.sum() == 9 and second.seen.sum() == 9 and first.seconds[-1] < second.seconds[0]
+    with pytest.raises(SlotIDError, match="10 are needed"):
+        halves(small_face(frames=8))
+
+
+def test_folders(tmp_path):
+    with pytest.raises(SlotIDError, match="no folder"):
+        clips_in(tmp_path / "none")
+    (tmp_path / "one.mp4").write_bytes(b"x")
+    with pytest.raises(SlotIDError, match="1 clips"):
+        clips_in(tmp_path)
+
+
+def test_clips_of_two_people(two_faces, judges, tmp_path):
+    """From files to the report, with the recogniser's part left out."""
+    from small import small_studio
+
+    from slotid.clip import write_clip
+
+    for name, clip in zip("ab", two_faces, strict=True):
+        write_clip(tmp_path / f"{name}.mp4", clip)
+    (tmp_path / "c.mp4").write_bytes(b"not a film")
+    report = evaluate_real(tmp_path, small_studio(), judges)
+    assert len(report["clips"]) == 2 and set(report["skipped"]) == {"c.mp4"} and report["detection_rate"] > 0.9
+    assert report["codes"]["pairs"] == {"same": 2, "different": 2} and "looks" in report
+    assert "c.mp4" in real_markdown(report)

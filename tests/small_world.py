@@ -1,0 +1,44 @@
+"""A head world of latents in which a person's skin is the level of a channel: enough to learn from, known in every number."""
+
+import numpy as np
+import torch
+
+from slotid.train.base import PersonEmbedder
+from slotid.train.pairs import Latents
+from slotid.world.person import PERSON_SIZE
+
+FACTS = {"act": "smile", "light": "warm_lamp", "background": "garden", "clothing": "red_shirt", "framing": "close_up"}
+
+
+def world(sparse: bool, people: int = 6, seed: int = 0) -> Latents:
+    """Latents in which a person's skin is the level of channel 0 and their smile how fast channel 1 moves."""
+    rng = np.random.default_rng(seed)
+    vectors, films, crops = [], [], []
+    for _ in range(people):
+        told = rng.standard_normal(PERSON_SIZE).astype(np.float32)
+        for _ in range(2):
+            vectors.append(told)
+            film = 0.3 * rng.standard_normal((8, 4 if sparse else 3, 4, 4))
+            film[0] += told[100]
+            seen = 0.3 * rng.standard_normal((4 if sparse else 10, 8, 4, 4))
+            seen[:, 0] += told[100]
+            films.append(film)
+            crops.append(seen)
+    count = len(films)
+    return Latents(
+        films=torch.tensor(np.stack(films)).half(),
+        crops=torch.tensor(np.stack(crops)).half(),
+        seconds=torch.arange(4 if sparse else 10).float().expand(count, -1) / (1.5 if sparse else 8.0),
+        focus=torch.full((count, 4 if sparse else 1, 2), 2.0),
+        reach=torch.full((count, 4 if sparse else 1), 0.5),
+        vectors=torch.tensor(np.stack(vectors)),
+        people=np.repeat(np.arange(people), 2),
+        reference=np.tile([False, True], people),
+        facts=[FACTS] * count,
+        sparse=sparse,
+    )
+
+
+def embedder():
+    torch.manual_seed(0)
+    return PersonEmbedder(width=32, hidden=16)

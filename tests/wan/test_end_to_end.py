@@ -1,0 +1,58 @@
+"""A Wan folder through the command line and through the page's own generator: nothing but the name changes."""
+
+import json
+
+import pytest
+from small import small_face
+
+from slotid.cli.main import main
+from slotid.identity.registry import methods_for
+from slotid.types import Request, Result
+
+
+def test_the_command_line_makes_a_film_with_a_wan_folder(pipelines, tmp_path, capsys):
+    film = tmp_path / "film.mp4"
+    words = ["generate", "--backbone", str(pipelines("2.2-a14b")), "--method", "none", "--prompt", "a man talks", "--steps", "2"]
+    assert main([*words, "--out", str(film), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert film.is_file() and told["settings"]["backbone"] == "small-2.2-a14b"
+    assert main(["generate", "--backbone", "wan2.1-14b", "--method", "none", "--prompt", "x", "--out", str(film)]) == 2
+    assert "python -m slotid fetch wan2.1-14b" in capsys.readouterr().err
+
+
+def test_the_pages_generator_makes_a_film_of_exemplars(pipelines):
+    pytest.importorskip("gradio")
+    from slotid.page.engine import Engine, Stopper
+    from slotid.page.making import film_events
+
+    engine = Engine(str(pipelines("vace")))
+    wish = Request("a man talks", small_face(1), steps=2, preview_every=1, likeness=False)
+    *steps, film = film_events(engine, wish, "exemplars", None, Stopper())
+    assert isinstance(film, Result) and film.code.method == "exemplars" and film.clip.frames.shape == (5, 32, 32, 3)
+    assert any(step.preview is not None for step in steps)
+    assert engine.spec().name == "small-vace"
+
+
+def test_methods_are_offered_where_they_can_work():
+    assert methods_for(("context", "reference", "patch")) == ["slots", "none"]
+    assert methods_for(("context", "reference", "patch", "residual")) == ["slots", "exemplars", "none"]
+
+
+def test_fetching_and_weighing_from_the_command_line(pipelines, tmp_path, monkeypatch, capsys):
+    import argparse
+
+    import huggingface_hub
+
+    from slotid.backbone import fetch_command, hub, memory_command
+
+    parser = argparse.ArgumentParser()
+    subparsers = parser.add_subparsers(dest="command")
+    fetch_command.add_arguments(subparsers)
+    memory_command.add_arguments(subparsers)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: str(pipelines("2.1")))
+    monkeypatch.setattr(hub, "room_for", lambda gib: None)
+    assert fetch_command.run(parser.parse_args(["fetch", "wan2.1-1.3b"])) == 0
+    assert capsys.readouterr().out.strip() == str(pipelines("2.1"))
+    assert memory_command.run(parser.parse_args(["memory", str(pipelines("2.1")), "--json"])) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["gib"][str(pipelines("2.1"))]["full"]["vram"] > 0 and told["free"]["ram"] > 0
