@@ -1,8 +1,7 @@
 """The Wan checkpoints known by name: where they are, which revision was read, and the sizes that estimates are computed from.
 
-The configs are those of the repositories' own ``config.json`` files, so that memory can be told before anything is downloaded. A
-revision is a
-commit: what a name means must not change under a trained adapter. ``NAME@REVISION`` picks another.
+The configs are those of the repositories' own ``config.json`` files, so that memory can be told before anything is downloaded.
+A revision is a commit: what a name means must not change under a trained adapter. ``NAME@REVISION`` picks another.
 """
 
 from __future__ import annotations

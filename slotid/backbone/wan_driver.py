@@ -41,8 +41,7 @@ class WanBackbone:
     supported = SUPPORTED
 
     def __init__(self, transformer, vae, text_encoder, tokenizer, scheduler, spec: Spec, transformer_2=None):
-        """``transformer_2``: the low-noise expert of Wan 2.2 A14B; below ``spec.boundary`` it takes over (Wan technical report,
-        section 2.2)."""
+        """``transformer_2``: the low-noise expert of Wan 2.2 A14B, which takes over below ``spec.boundary``."""
         for net in (transformer, transformer_2):
             if net is None:
                 continue
@@ -176,9 +175,8 @@ class WanBackbone:
         Args:
             x: (B, C, T', h, w) noisy latent. t: in [0, 1], 1 is noise, one value or (B,).
             text: (B, L, text_width) from ``read``. given: what the method asks; empty equals the stock forward, bitwise.
-            cache: a dict that the caller keeps for one film: the context's keys and values are computed once. It is emptied when
-                ``text`` or
-                ``given`` is another object than before. None computes them anew (training).
+            cache: a dict that the caller keeps for one film: the context's keys and values are computed once. It is emptied
+                when ``text`` or ``given`` is another object than before. None computes them anew (training).
         """
         refuse_unknown(given, self.supported, self.spec.name)
         times = torch.as_tensor(t, dtype=torch.float32, device=self.device).expand(x.shape[0])

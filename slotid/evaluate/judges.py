@@ -139,6 +139,7 @@ def save_judge(
     marks = {part: fingerprint(net.half().float()) for part, net in parts.items()}
     temporary = folder / f"{name}.part"
     save_file(tensors, temporary)
+    temporary.chmod(0o644)  # safetensors writes for the owner alone; judges hold nobody
     os.replace(temporary, folder / f"{name}.safetensors")
     acts, facts = world_facts()
     note = {"format": FORMAT, "judge": name, "weights": marks, "acts": acts, "facts": facts, **about}

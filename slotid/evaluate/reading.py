@@ -49,7 +49,7 @@ def track_or_none(clip: Clip) -> FaceTrack | None:
 
     try:
         return track_face(clip, least=1)
-    except SlotIDError:
+    except (SlotIDError, IndexError):  # the second: a "face" sighted in one frame only, as in noise, leaves the tracker with nobody
         return None
 
 

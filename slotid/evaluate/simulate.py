@@ -49,8 +49,8 @@ def fit_measuring(lessons: Lessons, ridge: float = 3e-3, gain: float = 0.15) -> 
     x, y = [], []
     for k in rows:
         seen = lessons.seen[k]
-        x.append(lessons.motion[k][seen] - np.median(lessons.motion[k][seen], axis=0))
-        y.append(lessons.curves[k][seen] - np.median(lessons.curves[k][seen], axis=0))
+        x.append(lessons.motion[k][seen] - lessons.motion[k][seen].mean(axis=0))  # means, not medians: these go through a linear map
+        y.append(lessons.curves[k][seen] - lessons.curves[k][seen].mean(axis=0))
     all_x, all_y = np.concatenate(x).astype(np.float64), np.concatenate(y).astype(np.float64)
     scale = all_x.T @ all_x + ridge * len(all_x) * np.eye(all_x.shape[1])
     weights = np.linalg.solve(scale, all_x.T @ all_y)

@@ -53,6 +53,8 @@ def track_face(clip: Clip, pick: int | tuple[float, float] | None = None, crop_s
         raise SlotIDError(nobody)
     shots = find_shots(thumbs)
     persons = gather(link(found, looks, seconds, shots), seconds, frames.shape[1:3], len(found))
+    if not persons:  # a sighting in a single frame is nobody
+        raise SlotIDError(nobody)
     persons = choose(persons, pick)
     landmarks = _follow(frames, seconds, shots, persons[0])
     seen = np.isfinite(landmarks[:, 0, 0])

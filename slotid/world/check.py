@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,9 +22,9 @@ def detection_by_yaw(
 ) -> list[dict[str, float | int | None]]:
     """Detection rate of MediaPipe FaceMesh (still pictures, refined) on the first take of ``clips`` test people.
 
-    Every fourth person turns the head to half profile or profile, so that large angles are there in number; light, clothing, framing
-    and all else are as drawn, the camera is clean. Returns rows: from, to (degrees of true head yaw), frames, found (share, None
-    without frames).
+    Every fourth person turns the head, in rotation to half profile, to 60 degrees (a half turn carried on, because no act stops
+    there) and to profile, so that large angles are there in number; all else is as drawn, the camera is clean.
+    Returns rows: from, to (degrees of true head yaw), frames, found (share, None without frames).
     """
     if clips < 1 or every < 1:
         raise SlotIDError(f"{clips} clips, every {every}th frame cannot be checked; give numbers of at least 1.")
@@ -39,12 +40,17 @@ def detection_by_yaw(
         mesh.process(np.zeros((64, 64, 3), np.uint8))  # its threads chatter at the first picture, and again at the first face
     with mesh:
         for number, seed in enumerate(seeds):
-            script = Script(("turn_profile" if number % 8 == 0 else "turn_half",)) if number % 4 == 0 else sample_script(take_seed(seed, 0))
+            turn = ("turn_half", "sixty", "turn_profile")[number // 4 % 3] if number % 4 == 0 else None
+            script = Script(("turn_half" if turn == "sixty" else turn,)) if turn else sample_script(take_seed(seed, 0))
             take = direct(seed, 0, script=script, expr_names=model.expr_names)
+            motion = take.motion
+            if turn == "sixty":
+                head = motion.head * np.array([60 / np.abs(motion.head[:, 0]).max(), 1, 1], np.float32)
+                motion = replace(motion, head=head)
             renderer = Renderer(model, take.person.looks, take.scene, size)
-            for index in range(0, len(take.motion.head), every):
-                picture = np.ascontiguousarray(renderer.render(take.motion, index))
-                yaws.append(abs(float(take.motion.head[index, 0])))
+            for index in range(0, len(motion.head), every):
+                picture = np.ascontiguousarray(renderer.render(motion, index))
+                yaws.append(abs(float(motion.head[index, 0])))
                 with nullcontext() if any(found) else quiet():
                     found.append(mesh.process(picture).multi_face_landmarks is not None)
             if report and (number + 1) % 25 == 0:

@@ -84,6 +84,11 @@ def _load(path: str, _mtime: int) -> Kit:
     missing = [k for k in KEYS if k not in got]
     if missing:
         raise SlotIDError(f"{path} is not a whole head kit: it lacks {', '.join(missing)}; to pack one, {HOW_TO_GET}.")
+    parts = got.get("parts")
+    if parts is not None and (
+        parts.ndim != 2 or parts.shape[1] != 3 or not 0 <= parts[:, 2].min(initial=0) <= parts[:, 2].max(initial=0) <= 6
+    ):
+        raise SlotIDError(f"{path} has parts of shape {parts.shape}; give rows of first vertex, last + 1 and a part from 0 to 6, or none.")
     return Kit(
         neutral=got["neutral"].astype(np.float32),
         identity=got["identity"].astype(np.float32),
@@ -95,7 +100,7 @@ def _load(path: str, _mtime: int) -> Kit:
         uv=got["uv"].astype(np.float32),
         faces_uv=got["faces_uv"].astype(np.int32),
         landmarks68=got["landmarks68"].astype(np.int32),
-        parts=got["parts"].astype(np.int32).reshape(-1, 3) if "parts" in got else None,
+        parts=None if parts is None else parts.astype(np.int32),
     )
 
 

@@ -142,9 +142,9 @@ class Renderer:
         right /= np.linalg.norm(right)
         self.cam = np.stack([right, np.cross(back, right), back]).astype(np.float32)
         view, centre_y = scene.view, scene.centre[1]
-        scalp = self.strands.points[self.strands.kind == 0]
-        top = max(float(np.quantile(scalp[:, 1], 0.995)) if len(scalp) else 0.0, float(self.skin[:, 1].max())) + 1.3
-        over = top - (centre_y + view / 2)  # big hair is not cut off: the camera looks up and steps back a little
+        seen = np.concatenate([self.strands.points[self.strands.kind == 0], self.skin]) - [scene.centre[0], centre_y, 2.0]
+        heights = seen @ self.cam[1] * scene.distance / (scene.distance - seen @ self.cam[2])  # nearer hair looks higher
+        over = float(np.quantile(heights, 0.9995)) + 0.9 - view / 2  # big hair is not cut off: the camera looks up and steps back
         if over > 0:
             centre_y += 0.7 * over
             view += 0.6 * over

@@ -45,8 +45,9 @@ def server(tmp_path_factory):
         run = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment, stdout=sink, stderr=sink)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
-            assert run.poll() is None, log.read_text()
+        deadline = time.monotonic() + PATIENCE / 1000
+        while True:
+            assert run.poll() is None and time.monotonic() < deadline, log.read_text() or "the server did not come up"
             try:
                 urllib.request.urlopen(address, timeout=2)
                 break

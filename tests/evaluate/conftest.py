@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "world"))  # tiny_k
 
 @pytest.fixture(scope="session")
 def egg_kit(tmp_path_factory) -> str:
-    """The path of a packed kit: an egg with a neck. MediaPipe does not take it for a face."""
+    """The path of a packed kit: an egg with a neck; painted, MediaPipe takes it for a face in most frames."""
     from tiny_kit import tiny_kit
 
     kit, path = tiny_kit(), tmp_path_factory.mktemp("kit") / "kit.npz"

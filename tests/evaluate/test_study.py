@@ -1,4 +1,4 @@
-"""The whole evaluation on a small pipeline and an egg of a head: films, controls, resuming, report, pictures, command line."""
+"""The whole evaluation on a small pipeline and an egg for a head: films, controls, resuming, report, pictures, command line."""
 
 import argparse
 import json

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tiny_kit import write_tiny_kit
 
 from slotid.types import SlotIDError
 from slotid.world.kit import KEYS, kit_path, load_kit, pack
+from slotid.world.rig import EYE_L, EYE_R, FACE, rig_of
 
 POINTS = np.array([[0, 0, 0], [2, 0, 0], [2, 2, 0], [0, 2, 1], [4, 0, 1]], float)
 
@@ -101,3 +103,14 @@ def test_a_folder_without_expressions_is_refused(facekit, tmp_path):
         (facekit / f"{name}.obj").unlink()
     with pytest.raises(SlotIDError, match="2 identity and 0 expression"):
         pack(facekit, tmp_path / "k.npz")
+
+
+def test_a_kit_of_another_mesh_brings_its_own_parts(tmp_path):
+    kit = load_kit(write_tiny_kit(tmp_path / "tiny.npz"))
+    rig = rig_of(kit)
+    assert [len(eye) for eye in rig.eyes] == [384, 384] and set(rig.face_part) == {FACE, EYE_L, EYE_R}
+    assert rig.neutral[rig.eyes[0], 0].mean() > 2 and rig.neutral[rig.eyes[1], 0].mean() < -2  # the person's left is at x > 0
+    data = dict(np.load(tmp_path / "tiny.npz"))
+    np.savez(tmp_path / "odd.npz", **{**data, "parts": data["parts"] + 5})
+    with pytest.raises(SlotIDError, match="parts of shape"):
+        load_kit(tmp_path / "odd.npz")

@@ -23,6 +23,7 @@ from slotid.world.raster import vertex_normals
 from slotid.world.render import Renderer, render_clip
 from slotid.world.rig import rig_of
 from slotid.world.scene import BACKGROUNDS, COLOUR_RGB, GARMENTS, Webcam, sample_scene
+from slotid.world.take import direct, film
 
 SIZE = 48
 
@@ -153,18 +154,18 @@ def test_a_body_is_made_once_a_person_and_again_when_the_looks_change(kit):
     marked = body_of(kit, look(moles=5, freckles=1.0), SIZE)
     assert marked is not one and not np.array_equal(marked.texture, one.texture)
     assert np.array_equal(marked.hair.root, one.hair.root)
-    before = one.skin.copy(), one.texture.copy(), one.hair.rest[0].points.copy()
+    before = one.skin.copy(), one.texture.copy(), one.hair.grow[0].copy()
     Renderer(kit, look(), place(), SIZE).render(move(kit, head=(20, 5, 5), gaze=(10, 0), jawOpen=1.0), 0)
-    for was, now in zip(before, (one.skin, one.texture, one.hair.rest[0].points), strict=True):
+    for was, now in zip(before, (one.skin, one.texture, one.hair.grow[0]), strict=True):
         np.testing.assert_array_equal(was, now)  # shared, so no renderer writes into it
 
 
 def test_big_hair_stays_in_the_picture(kit):
     scene = dataclasses.replace(place(), view=32.0)
     for style in ("bald", "afro", "bun"):
-        backdrop_row = Renderer(kit, look(style, hair_volume=1.0, hair_length=1.0), scene, 96)
-        backdrop_row.render(move(kit), 0)
-        assert not backdrop_row.cover[0].any(), style
+        renderer = Renderer(kit, look(style, hair_volume=1.0, hair_length=1.0), scene, 96)
+        renderer.render(move(kit), 0)
+        assert renderer.cover[0].mean() < 0.02, style  # but for a stray strand
 
 
 def grown(kit, style, **changes):
@@ -280,14 +281,14 @@ def test_closing_the_eyes_hides_them(real):
 
 
 def test_eighty_frames_a_second_on_two_cores(real):
-    """CPU time, so that other work on the machine matters less; clips of 33 frames of one person, set-up included."""
-    looks, scene, motion = sample_looks(2_000_003), sample_scene(2_000_003), move(real, 33, head=(10, 3, 2), jawOpen=0.3)
-    render_clip(real, looks, scene, move(real, 1), 128)  # compile
-    best = min(_cost(real, looks, scene, motion) for _ in range(3))
-    assert best / 33 < 0.025 * float(os.environ.get("SLOTID_SLOW", 2))  # twice the target unless told: shared machines
+    """CPU time, so that other work on the machine matters less; four takes of 33 frames of a person never seen before, set-up included."""
+    film(direct(2_000_000, 0, frames=2, expr_names=real.expr_names), real)  # compile
+    best = min(_cost(real, seed) for seed in (2_000_003, 2_000_004, 2_000_005))
+    assert best < 0.025 * float(os.environ.get("SLOTID_SLOW", 2))  # twice the target unless told: shared machines
 
 
-def _cost(kit, looks, scene, motion):
+def _cost(kit, seed):
     start = time.process_time()
-    render_clip(kit, looks, scene, motion, 128)
-    return time.process_time() - start
+    for index in range(4):
+        film(direct(seed, index, reference=index > 1, expr_names=kit.expr_names), kit)
+    return (time.process_time() - start) / (4 * 33)
