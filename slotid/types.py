@@ -5,8 +5,9 @@ T is frames, S slots, A anchor tokens, B batch. Pictures are uint8 RGB, height b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # annotations only: `import slotid` must not pay for torch
     import numpy as np
@@ -44,7 +45,7 @@ class FaceQuality:
 
 @dataclass(frozen=True)
 class FaceTrack:
-    """One person through time. Crops follow the head slowly (position and scale smoothed, never rotated), so that its own motion stays in them."""
+    """One person through time. Crops follow the head slowly and never rotate, so that its own motion stays in them."""
 
     crops: np.ndarray  # (T, C, C, 3) uint8; a frame without the face repeats the nearest crop's place
     boxes: np.ndarray  # (T, 4) float32 x0 y0 x1 y1 of the crop in source pixels, may reach outside the picture

@@ -147,7 +147,7 @@ def two_faces() -> list:
     from slotid.clip import read_clip, resample
 
     folder = os.environ.get("SLOTID_REAL_CLIPS")
-    paths = sorted(Path(folder).glob("grid_*.mpg"))[:2] if folder else sorted(ROOT.glob("examples/*/reference.mp4"))[:2]
+    paths = sorted(Path(folder).glob("grid_*.mpg"))[:2] if folder else sorted(ROOT.glob("examples/[bl]*/reference.mp4"))
     if len(paths) < 2:
         pytest.skip("needs two clips of two people: examples/*/reference.mp4, or SLOTID_REAL_CLIPS with grid_*.mpg")
     from dataclasses import replace

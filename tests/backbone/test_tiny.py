@@ -136,7 +136,7 @@ def test_the_default_sizes_are_those_of_the_embedded_pipeline():
     backbone = build_tiny()
     counts = backbone.parameters_count()
     assert 8e6 < counts["transformer"] < 10e6 and backbone.spec.grid(25) == (7, 8, 8)
-    assert backbone.transformer.config.text_dim == 192 and backbone.vae.config.z_dim == 24
+    assert backbone.transformer.config.text_dim == 192 and backbone.vae.config.z_dim == 32
     with pytest.raises(SlotIDError, match="hight"):
         tiny_config(hight=3)
 
