@@ -34,6 +34,10 @@ app: $(STAMP)
 test: $(STAMP)
 	$(PY) -m pytest $(ARGS)
 
+# The real page on the real pipeline in headless Chromium; minutes long, so it is not part of `make test`.
+browser: $(STAMP)
+	$(PY) -m pytest -o addopts="-q" tests/browser $(ARGS)
+
 # The first example: its clip, its sentence, a film of the same person doing something else, with the routing map beside it.
 demo: $(STAMP)
 	@mkdir -p out
