@@ -18,6 +18,9 @@ ELSEWHERE = {
     "train": ("slotid.train.command", "train the tiny pipeline or Slot-ID on the head world"),
     "world": ("slotid.world.command", "make the head world: pack the kit, render, look, check"),
     "evaluate": ("slotid.evaluate.command", "measure likeness, naturalness and prompt following"),
+    "bench": ("slotid.bench.command", "ratios of time and memory, measured in one run"),
+    "fetch": ("slotid.backbone.fetch_command", "bring a Wan checkpoint or an adapter to this machine"),
+    "memory": ("slotid.backbone.memory_command", "what each checkpoint and memory profile needs"),
 }
 
 
@@ -39,7 +42,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     commands.add_arguments(subparsers)
     wanted = next((word for word in argv if not word.startswith("-")), None)
     for name, (module, summary) in ELSEWHERE.items():
-        if importlib.util.find_spec("slotid." + name) is None or importlib.util.find_spec(module) is None:
+        if importlib.util.find_spec(module.rpartition(".")[0]) is None or importlib.util.find_spec(module) is None:
             if name == wanted:
                 raise SlotIDError(f"`{name}` is not part of this build; see `python -m slotid --help` for the commands that are")
         elif name == wanted:
@@ -64,7 +67,8 @@ def run(argv: Sequence[str]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """The program: returns the exit code, prints errors as one line on stderr."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the embedded pipeline is on disk; nothing is looked up on the way
+    if "fetch" not in argv[:2]:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the embedded pipeline is on disk; nothing is looked up on the way
     try:
         return run(argv)
     except SlotIDError as error:

@@ -287,8 +287,8 @@ def _wire_film(engine: Engine, p: SimpleNamespace, person: gr.State, saw: Simple
         api_visibility="private",
     )
 
-    def stop(stopper: Stopper) -> str:
+    def stop(stopper: Stopper) -> Any:
         stopper.stop()
-        return walk_html(None, "Stopping after this step…")
+        return gr.update(interactive=False)  # the film's own last word goes to the bar: this answer may arrive after it
 
-    p.stop.click(stop, p.stopper, p.walk, **quiet)
+    p.stop.click(stop, p.stopper, p.stop, **quiet)

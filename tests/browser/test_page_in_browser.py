@@ -173,7 +173,9 @@ def test_the_whole_way(visitor, clip, server, tmp_path):
     film = tmp_path / "back.mp4"
     download.value.save_as(film)
     page.locator("#prompt textarea").fill("something else")
-    page.locator("#restore input[type=file], input#restore").set_input_files(str(film))
+    with page.expect_file_chooser() as chooser:
+        page.locator("#restore").click()
+    chooser.value.set_files(str(film))
     page.wait_for_function("document.querySelector('#prompt textarea').value.startsWith('a person smiles in a garden')")
     assert page.locator("#steps input[type=number]").input_value() == "8"
 
