@@ -31,6 +31,23 @@ def examples() -> list[Path]:
     return found
 
 
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory) -> Path:
+    """The folder of a small random pipeline with identity weights: 64x64 films in a second."""
+    from small import small_backbone, small_method, stir
+
+    from slotid.backbone.backbone import LoraPlan
+    from slotid.backbone.tiny import save_tiny
+
+    folder = tmp_path_factory.mktemp("pipeline")
+    backbone = small_backbone()
+    save_tiny(backbone, folder)
+    lora = backbone.adopt(LoraPlan(rank=2))
+    stir(lora)
+    small_method().save_pretrained(folder / "identity" / "slots", backbone.spec.name, lora)
+    return folder
+
+
 class NonSeekable(io.RawIOBase):
     """A stream that can only be appended to, as a browser's recorder writes: no header can be patched afterwards."""
 

@@ -19,23 +19,6 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory) -> Path:
-    """A small random pipeline with identity weights, as a folder."""
-    from small import small_backbone, small_method, stir
-
-    from slotid.backbone.backbone import LoraPlan
-    from slotid.backbone.tiny import save_tiny
-
-    folder = tmp_path_factory.mktemp("pipeline")
-    backbone = small_backbone()
-    save_tiny(backbone, folder)
-    lora = backbone.adopt(LoraPlan(rank=2))
-    stir(lora)
-    small_method().save_pretrained(folder / "identity" / "slots", backbone.spec.name, lora)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def code(pipeline, tmp_path_factory) -> Path:
     """A saved identity code of a made-up face."""
     from small import small_face

@@ -64,7 +64,7 @@ def run_encode(args: argparse.Namespace) -> int:
     progress = Progress()
     started = time.perf_counter()
     progress.update("face")
-    face, reading = _read_face(args.reference)
+    face, reading = _read_face(args.reference, args.method)
     timings = {"face": time.perf_counter() - started}
 
     from slotid.generate import open_studio
@@ -106,7 +106,7 @@ def run_generate(args: argparse.Namespace) -> int:
     progress = Progress()
     started = time.perf_counter()
     progress.update("face")
-    reference = None
+    reference, reading = None, []
     if args.reference is not None and Path(args.reference).suffix == ".safetensors":
         from slotid.identity.codes import load_code
 
@@ -114,7 +114,7 @@ def run_generate(args: argparse.Namespace) -> int:
         if args.maps is not None:
             raise SlotIDError("--maps needs a clip as --reference: a saved code keeps no pictures of its routing")
     elif args.reference is not None:
-        reference, _ = _read_face(args.reference)
+        reference, reading = _read_face(args.reference, args.method)
     timings = {"face": time.perf_counter() - started}
 
     from slotid.generate import generate, open_studio
@@ -142,13 +142,15 @@ def run_generate(args: argparse.Namespace) -> int:
     progress.finish()
     timings |= {name: float(value) for name, value in result.timings.items() if name != "face" or value}
     timings["total"] = time.perf_counter() - started
+    notices, likeness = [*reading, *result.clip.notices], _likeness(result)
     if args.json:
-        report = {"film": str(out), "maps": [str(path) for path in maps], "timings": timings}
-        return _print_json(report | {"likeness": _likeness(result), "settings": settings, "notices": list(result.clip.notices)})
+        report = {"film": str(out), "maps": [str(path) for path in maps], "timings": timings, "face": _face_seen(result.face)}
+        return _print_json(report | {"likeness": likeness, "settings": settings, "notices": notices})
+    for notice in notices:
+        print(f"note: {notice}", file=sys.stderr)
     print(out)
     for path in maps:
         print(path)
-    likeness = _likeness(result)
     if likeness:
         print(f"likeness {likeness['mean']:.2f} (lowest frame {likeness['lowest']:.2f})", file=sys.stderr)
     return 0
@@ -198,14 +200,23 @@ def _target(name: str, suffixes: tuple[str, ...]) -> Path:
     return path
 
 
-def _read_face(name: str):
-    """A clip's one person, and what was changed on the way (tuple of sentences)."""
+def _read_face(name: str, method: str):
+    """A clip's one person in crops of the method's size, and what was changed on the way (tuple of sentences)."""
     from slotid.clip import read_clip
-    from slotid.face.track import track_face
+    from slotid.face.track import TRACK_SIDE, track_face
+    from slotid.identity.registry import method_class
 
-    clip = read_clip(name)
-    face = track_face(clip)
+    size = method_class(method).crop_pixels
+    clip = read_clip(name, max_side=TRACK_SIDE)  # a phone's film at full size would fill a gigabyte before anything is found
+    face = track_face(clip, crop_size=size)
     return face, list(dict.fromkeys((*clip.notices, *face.notices)))
+
+
+def _face_seen(face) -> dict[str, Any] | None:
+    """How much of the reference was read: frames, frames in which the face was seen, seconds; None for a code or nobody."""
+    if face is None:
+        return None
+    return {"frames": len(face.seen), "seen": int(face.seen.sum()), "seconds": round(float(face.seconds[-1]), 3)}
 
 
 def _meter(face) -> list[dict[str, Any]]:
