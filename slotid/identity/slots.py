@@ -74,6 +74,7 @@ class Encoded:
     plans: list[Tensor]  # per iteration (B, S, T, h, w), each sums to 1 over all
     mass: Tensor  # (B, S) share of the clip's mass that each slot took in the last iteration, sums to 1
     marginal_error: list[Tensor]  # per iteration (B,)
+    asked: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)  # per iteration cost (B, N, S), masses (B, N), (B, S)
 
 
 class SlotID(nn.Module, Method):
@@ -143,7 +144,7 @@ class SlotID(nn.Module, Method):
         logits = self.token_mass(x)[..., 0].masked_fill(~visible, -torch.inf)
         a = torch.softmax(logits.float(), dim=1)  # hidden tokens: exactly 0
         slots = self.start.expand(b, -1, -1)
-        plans, errors = [], []
+        plans, errors, asked = [], [], []
         for _ in range(c.iterations):
             query = self.query_norm(slots)
             share = torch.softmax(self.slot_mass(query)[..., 0].float(), dim=1)
@@ -155,8 +156,26 @@ class SlotID(nn.Module, Method):
             slots = slots + self.slot_mlp(self.mlp_norm(slots))
             plans.append(plan.transpose(1, 2).reshape(b, c.slots, t, h, w))
             errors.append(marginal_error(plan, a, share))
+            asked.append((cost, a, share))
         gate_input = torch.cat([slots, anchors.mean(1, keepdim=True).expand_as(slots)], dim=-1)
-        return Encoded(anchors, slots, torch.sigmoid(self.gate(gate_input)[..., 0]), plans, plan.sum(1), errors)
+        return Encoded(anchors, slots, torch.sigmoid(self.gate(gate_input)[..., 0]), plans, plan.sum(1), errors, asked)
+
+    def _forming(self, e: Encoded, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """The plan of the first clip after each Sinkhorn iteration of each refinement, for the eye.
+
+        Returns (K, n, S, h, w) summed over time, and its marginal error (K, n); n is 1 for a reader that solves nothing step by step.
+        """
+        c = self.config
+        cells = e.plans[0].shape[-2:]
+        steps = range(1, c.sinkhorn_iterations + 1) if c.reader in ("sinkhorn", "anchor") else (0,)
+        maps, errors = [], []
+        for cost, a, share in e.asked:
+            for step in steps:
+                plan = sinkhorn(cost, a, share, c.tau, step) if step else self._plan(cost, a, share, visible)
+                maps.append(plan[0].T.unflatten(1, (-1, *cells)).sum(1))
+                errors.append(marginal_error(plan, a, share)[0])
+        shape = (len(e.asked), len(steps))
+        return torch.stack(maps).unflatten(0, shape), torch.stack(errors).unflatten(0, shape)
 
     def _plan(self, cost: Tensor, a: Tensor, share: Tensor, visible: Tensor) -> Tensor:
         c = self.config
@@ -213,12 +232,16 @@ class SlotID(nn.Module, Method):
         seen = torch.as_tensor(face.seen[frames], device=device)
         at = torch.tensor([frames.index(best)], device=device)
         e = self.encode(latents[None], seconds[None], seen[None], at)
+        visible = seen[None, :, None].expand(-1, -1, latents.shape[-2] * latents.shape[-1]).flatten(1)
+        forming, forming_error = self._forming(e, visible)
         tensors = {"anchors": e.anchors[0], "slots": e.slots[0], "gates": e.gates[0]}
         shown = {
             "plans": torch.stack([p[0] for p in e.plans]).half().cpu().numpy(),  # (iterations, S, T, h, w)
             "gates": e.gates[0].float().cpu().numpy(),
             "mass": e.mass[0].float().cpu().numpy(),
             "marginal_error": torch.stack([m[0] for m in e.marginal_error]).float().cpu().numpy(),
+            "forming": forming.half().cpu().numpy(),  # (iterations, Sinkhorn iterations, S, h, w), summed over time
+            "forming_error": forming_error.float().cpu().numpy(),  # (iterations, Sinkhorn iterations)
             "anchor_frame": best,  # index into the face track
             "frames": frames,  # indices into the face track that were read
             "seconds": face.seconds[frames],

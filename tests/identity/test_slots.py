@@ -114,6 +114,16 @@ def test_remember_keeps_what_a_person_may_look_at(code, method):
     assert shown["mass"].sum() == pytest.approx(1, abs=1e-5) and shown["marginal_error"].shape == (3,)
 
 
+def test_the_plan_is_kept_while_it_forms(code, backbone, method):
+    """Every Sinkhorn iteration of every refinement; the last is the plan that was used, and its error has fallen."""
+    forming, errors = code.shown["forming"].astype(np.float32), code.shown["forming_error"]
+    assert forming.shape == (3, 8, 8, 4, 4) and errors.shape == (3, 8)
+    assert np.allclose(forming[:, -1], code.shown["plans"].astype(np.float32).sum(2), atol=2e-3)
+    assert np.allclose(errors[:, -1], code.shown["marginal_error"], atol=1e-6) and (np.diff(errors, axis=1) <= 1e-6).all()
+    still = method.with_reader("attention").remember(small_face(frames=14, hidden=(4,)), backbone.to_latent)
+    assert still.shown["forming"].shape == (3, 1, 8, 4, 4)
+
+
 def test_remember_reads_long_clips_at_8_frames_a_second_with_the_anchor_among_them(backbone, method):
     face = small_face(frames=100, fps=25.0)
     code = method.remember(face, backbone.to_latent)
