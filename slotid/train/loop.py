@@ -22,6 +22,8 @@ from torch import nn
 
 from slotid.types import SlotIDError
 
+OPTIMIZERS = ("adamw", "adamw8bit")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -40,6 +42,7 @@ class Plan:
     precision: str = "no"  # accelerate's: "no", "bf16", "fp16"
     save_minutes: float = 5.0
     seed: int = 0
+    optimizer: str = "adamw"  # of OPTIMIZERS; "adamw8bit" keeps its moments in 8 bits, a quarter of the memory
 
 
 def rate(plan: Plan, step: int) -> float:
@@ -52,6 +55,24 @@ def rate(plan: Plan, step: int) -> float:
 def step_rng(plan: Plan, step: int, rank: int = 0) -> np.random.Generator:
     """The only source of randomness of a step: for the batch, and (through torch.manual_seed) for noise, times and drop-out."""
     return np.random.default_rng([plan.seed, step, rank])
+
+
+def make_optimizer(plan: Plan, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """The plan's optimizer over ``parameters``.
+
+    Raises:
+        SlotIDError: unknown name, or bitsandbytes (which makes the 8-bit one) is not installed.
+    """
+    settings: dict[str, Any] = {"lr": plan.lr, "betas": plan.betas, "weight_decay": plan.weight_decay}
+    if plan.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, **settings)
+    if plan.optimizer != "adamw8bit":
+        raise SlotIDError(f"Unknown optimizer '{plan.optimizer}'; expected one of {', '.join(OPTIMIZERS)}.")
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise SlotIDError("Optimizer adamw8bit needs the package bitsandbytes; run `pip install bitsandbytes`, or use adamw.") from error
+    return AdamW8bit(parameters, **settings)
 
 
 class Ema:
@@ -84,7 +105,7 @@ def _save(out: Path, module: nn.Module, ema: Ema | None, optimizer: torch.optim.
     moments = {}
     for name, parameter in zip(names, [p for g in optimizer.param_groups for p in g["params"]], strict=True):
         for key, value in optimizer.state.get(parameter, {}).items():
-            moments[f"{key}/{name}"] = torch.as_tensor(value).detach().contiguous()
+            moments[f"{key}/{name}"] = torch.as_tensor(value).detach().clone().contiguous()  # 8-bit optimizers share their code tables
     save_file(moments, work / "optimizer.safetensors")
     (work / "state.json").write_text(json.dumps({"step": step, "minutes": round(minutes, 2), "plan": asdict(plan)}, indent=1))
     shutil.rmtree(out / "checkpoint.old", ignore_errors=True)
@@ -112,12 +133,16 @@ def _resume(out: Path, module: nn.Module, ema: Ema | None, optimizer: torch.opti
     if ema:
         for n, t in load_file(folder / "ema.safetensors").items():
             ema.shadow[n].copy_(t)
-    moments = load_file(folder / "optimizer.safetensors")
+    moments: dict[str, dict[str, Any]] = {}
+    for name, value in load_file(folder / "optimizer.safetensors").items():
+        key, _, name = name.partition("/")
+        # a step counter stays on the CPU: a tensor in torch's optimizers, a plain number in bitsandbytes'
+        moments.setdefault(name, {})[key] = int(value) if value.ndim == 0 and not value.is_floating_point() else value
     names = list(_trained(module))
     for name, parameter in zip(names, [p for g in optimizer.param_groups for p in g["params"]], strict=True):
-        state = {key: moments[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}/{name}" in moments}
-        if state:
-            optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in state.items()}
+        if name in moments:
+            told = moments[name].items()
+            optimizer.state[parameter] = {k: v.to(parameter.device) if torch.is_tensor(v) and v.ndim else v for k, v in told}
     state = json.loads((folder / "state.json").read_text())
     return state["step"], state["minutes"]
 
@@ -149,8 +174,13 @@ def fit(
     accelerator = Accelerator(
         mixed_precision=plan.precision, gradient_accumulation_steps=plan.accumulate, cpu=not torch.cuda.is_available()
     )
+    if accelerator.distributed_type.value in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):  # they would cut the checkpoint's weights into pieces
+        raise SlotIDError(
+            f"The launcher was configured for {accelerator.distributed_type.value}; use slotid/train/launch/gpus.yaml, "
+            "and --spread where the frozen weights do not fit."
+        )
     parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)
+    optimizer = make_optimizer(plan, parameters)
     ema = Ema(module.to(accelerator.device), plan.ema) if plan.ema else None
     first, spent = _resume(out, module, ema, optimizer)
     wrapped, optimizer = accelerator.prepare(module, optimizer)
@@ -170,6 +200,7 @@ def fit(
     for step in range(first, plan.steps):
         for group in optimizer.param_groups:
             group["lr"] = rate(plan, step)
+        value = 0.0
         for part in range(plan.accumulate):
             rng = step_rng(plan, step * plan.accumulate + part, accelerator.process_index)
             torch.manual_seed(int(rng.integers(2**62)))
@@ -180,15 +211,17 @@ def fit(
                     accelerator.clip_grad_norm_(parameters, plan.clip)
                 optimizer.step()
                 optimizer.zero_grad()
+            value += float(loss.detach()) / plan.accumulate
         if ema:
             ema.update(accelerator.unwrap_model(wrapped), step)
-        value = float(loss.detach())
+        done = step + 1
+        late = minutes is not None and time.time() - started > minutes * 60
+        due = late or done == plan.steps or time.time() - saved > plan.save_minutes * 60
+        value, late, due = _agreed(accelerator, value, late, due)
         if not math.isfinite(value):
             raise SlotIDError(f"The loss became {value} at step {step}: lower the learning rate and resume from {out}.")
         for k, v in {"loss": value, **numbers}.items():
             sums[k] = sums.get(k, 0.0) + float(v)
-        done = step + 1
-        late = minutes is not None and time.time() - started > minutes * 60
         if done % log_every == 0 or done == plan.steps or late:
             count = (done - 1) % log_every + 1 if done - first >= log_every else done - first
             last = {"step": done, "minutes": round(spent + (time.time() - started) / 60, 2), "lr": round(rate(plan, step), 7)}
@@ -197,13 +230,21 @@ def fit(
             log.write(json.dumps(last) + "\n")
             log.flush()
             print(json.dumps(last), file=sys.stderr, flush=True)
-        if late or done == plan.steps or time.time() - saved > plan.save_minutes * 60:
+        if due:
             checkpoint(done)
             saved = time.time()
         if late:
             break
     log.close()
     return last
+
+
+def _agreed(accelerator: Any, loss: float, late: bool, due: bool) -> tuple[float, bool, bool]:
+    """The mean loss of all processes, and whether to stop and to save as the first process says: clocks differ, and a process that
+    saves while another trains on would wait for it forever. A loss that is no number anywhere is none everywhere."""
+    told = torch.tensor([[loss, late, due]], dtype=torch.float32, device=accelerator.device)
+    rows = accelerator.gather(told)
+    return float(rows[:, 0].mean()), bool(rows[0, 1]), bool(rows[0, 2])
 
 
 class swapped:

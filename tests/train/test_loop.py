@@ -1,6 +1,8 @@
 """The loop: a resumed run equals an uninterrupted one, files are safetensors, a broken loss is told."""
 
 import json
+from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -45,6 +47,58 @@ def test_resumed_equals_uninterrupted(tmp_path):
         a, b = (load_file(tmp_path / run / f"checkpoint/{which}.safetensors") for run in ("whole", "parts"))
         assert a.keys() == b.keys()
         assert all(torch.equal(a[k], b[k]) for k in a), which
+
+
+class Wide(nn.Module):
+    """Wide enough that an 8-bit optimizer really keeps its moments in 8 bits (below 4,096 weights it does not)."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.layer = nn.Linear(4, 2048)
+
+    def forward(self, x):
+        return self.layer(x).mean(1, keepdim=True)
+
+
+def test_an_optimizer_of_eight_bits_learns_and_resumes(tmp_path):
+    pytest.importorskip("bitsandbytes", reason="needs bitsandbytes: pip install bitsandbytes")
+    plan = replace(PLAN, optimizer="adamw8bit", lr=0.01)
+    whole, parts = Wide(), Wide()
+    fit(whole, plan, tmp_path / "whole", batch_at, loss_of)
+    fit(parts, plan, tmp_path / "parts", batch_at, loss_of, minutes=0.0)
+    fit(Wide(), plan, tmp_path / "parts", batch_at, loss_of)
+    a, b = (load_file(tmp_path / run / "checkpoint/optimizer.safetensors") for run in ("whole", "parts"))
+    assert a["state1/layer.weight"].dtype == torch.uint8 and a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    a, b = (load_file(tmp_path / run / "checkpoint/model.safetensors") for run in ("whole", "parts"))
+    assert all(torch.equal(a[k], b[k]) for k in a) and not torch.equal(a["layer.weight"], Wide().layer.weight)
+
+
+def test_unknown_and_missing_optimizers_are_named(tmp_path):
+    with pytest.raises(SlotIDError, match="Unknown optimizer 'lion'; expected one of adamw, adamw8bit"):
+        fit(Line(), replace(PLAN, optimizer="lion"), tmp_path, batch_at, loss_of)
+    if find_spec("bitsandbytes") is None:
+        with pytest.raises(SlotIDError, match="pip install bitsandbytes"):
+            fit(Line(), replace(PLAN, optimizer="adamw8bit"), tmp_path, batch_at, loss_of)
+
+
+def test_accumulated_parts_are_one_larger_batch(tmp_path):
+    """Two parts of a step give the gradient of both together, and the loss that is told is their mean."""
+    seen = []
+
+    def parts_at(rng, step):
+        seen.append(batch_at(rng, step))
+        return seen[-1]
+
+    def plain(module, x):
+        return (module(x)[:, 0] - x.sum(1)).square().mean(), {}
+
+    two, one = Line(), Line()
+    told = fit(two, replace(PLAN, steps=1, accumulate=2, clip=0.0, ema=0.0), tmp_path / "two", parts_at, plain)
+    both = torch.cat(seen)
+    once = fit(one, replace(PLAN, steps=1, clip=0.0, ema=0.0), tmp_path / "one", lambda rng, step: both, plain)
+    assert told["loss"] == pytest.approx(once["loss"], abs=1e-5)
+    assert torch.allclose(two.layer.weight, one.layer.weight, atol=1e-6)
 
 
 def test_it_learns_and_leaves_frozen_weights_alone(tmp_path):

@@ -2,11 +2,15 @@
 
 import json
 import sys
+import time
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from safetensors.torch import load_file
 
+from slotid.train import loop
 from slotid.train.wan_recipe import Scale, plan_wan13b, process, train
 
 
@@ -15,21 +19,28 @@ def main(wan: str, vision: str, cache: str, out: str) -> None:
     plan = plan_wan13b(steps=16, batch=2, lr=2e-2, warmup=1, accumulate=1, precision="no", ema=0.9)
     home = Path(out)
 
-    def scale(name: str, samples: bool = False) -> Scale:
-        return Scale(Path("unused"), Path(cache), home / name, wan, vision, width=32, rank=4, samples=samples)
+    def scale(name: str, samples: bool = False, spread: bool = False) -> Scale:
+        return Scale(Path("unused"), Path(cache), home / name, wan, vision, width=32, rank=4, samples=samples, shard_frozen=spread)
 
     found = train(scale("whole", True), plan, log_every=4)
+    rank, processes = process()
+    if rank == 1:  # an hour passes whenever this one looks: it would save and stop by itself, and all would wait forever
+        ticks = count()
+        loop.time = SimpleNamespace(time=lambda: 3600.0 * next(ticks))
     train(scale("stopped"), plan, minutes=0.0, log_every=4)  # stops after its first step
     stopped = json.loads((home / "stopped" / "checkpoint" / "state.json").read_text())["step"]
-    train(scale("stopped"), plan, log_every=4)
-    rank, count = process()
-    far = 0.0
+    train(scale("stopped"), plan, minutes=60.0, log_every=4)
+    loop.time = time
+    train(scale("spread", spread=True), plan, log_every=4)
+    far = {}
     if rank == 0:
-        one, two = (load_file(home / name / "checkpoint" / "model.safetensors") for name in ("whole", "stopped"))
-        far = max(float((one[key] - two[key]).abs().max()) for key in one)
+        one = load_file(home / "whole" / "checkpoint" / "model.safetensors")
+        for name in ("stopped", "spread"):
+            two = load_file(home / name / "checkpoint" / "model.safetensors")
+            far[name] = max(float((one[key] - two[key]).abs().max()) for key in one)
     spread = spread_equals_whole(wan)
     if rank == 0:
-        report = {"processes": count, "stopped_at": stopped, "steps": found["step"], "far": far, "spread": spread}
+        report = {"processes": processes, "stopped_at": stopped, "steps": found["step"], "far": far, "spread": spread}
         (home / "report.json").write_text(json.dumps(report))
 
 
