@@ -76,12 +76,18 @@ def open_backbone(name: str | Path, memory: str = "auto", device: str | None = N
 
     Args:
         memory: "auto" or a profile of ``memory.PROFILES``; for Wan pipelines. device: where a Wan pipeline computes.
+
+    Raises:
+        SlotIDError: as ``backbone_folder`` and ``load_wan``; a profile for the embedded one.
     """
     from slotid.backbone.backbone import SPEC_FILE, Spec
     from slotid.backbone.tiny import load_tiny
+    from slotid.types import SlotIDError
 
     folder = backbone_folder(name)
     if str(name) == "tiny" or ((folder / SPEC_FILE).is_file() and Spec.load(folder).name == "tiny"):
+        if memory != "auto":
+            raise SlotIDError(f"Memory profile '{memory}' was asked for, but backbone 'tiny' is always whole; leave --memory out.")
         return load_tiny(folder)
     from slotid.backbone.wan import load_wan
 

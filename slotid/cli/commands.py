@@ -53,6 +53,8 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
 def _shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", default="tiny", metavar="NAME|DIR", help="the frozen generator (default %(default)s, embedded)")
     parser.add_argument("--method", default="slots", metavar="NAME", help="how identity is kept (default %(default)s)")
+    parser.add_argument("--adapter", metavar="DIR|REPO", help="weights trained for another backbone than the embedded one")
+    parser.add_argument("--memory", default="auto", metavar="PROFILE", help="how a large backbone shares the card, see `slotid memory`")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
 
@@ -70,7 +72,7 @@ def run_encode(args: argparse.Namespace) -> int:
     from slotid.generate import open_studio
     from slotid.identity.codes import save_code
 
-    studio = open_studio(backbone=args.backbone, method=args.method)
+    studio = open_studio(args.backbone, args.method, adapter=args.adapter, memory=args.memory)
     progress.update("remember")
     marked = time.perf_counter()
     code = studio.method.remember(face, studio.backbone.to_latent)
@@ -120,7 +122,7 @@ def run_generate(args: argparse.Namespace) -> int:
     from slotid.generate import generate, open_studio
     from slotid.types import Request, Step
 
-    studio = open_studio(backbone=args.backbone, method=args.method)
+    studio = open_studio(args.backbone, args.method, adapter=args.adapter, memory=args.memory)
     request = Request(
         prompt=args.prompt, reference=reference, strength=args.strength, text_guidance=args.text_guidance,
         identity_guidance=args.identity_guidance, steps=args.steps, seconds=args.seconds, seed=args.seed, preview_every=0,

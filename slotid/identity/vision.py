@@ -61,7 +61,7 @@ def open_vision(config, device: str | torch.device = "cpu") -> VisionFeatures:
     Raises:
         SlotIDError: not on this machine, of another kind, or of another width than the encoder reads.
     """
-    folder = _folder(config.features)
+    folder = vision_folder(config.features)
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     except (OSError, ValueError) as error:
@@ -88,7 +88,7 @@ def open_vision(config, device: str | torch.device = "cpu") -> VisionFeatures:
     return found
 
 
-def _folder(name: str) -> Path:
+def vision_folder(name: str) -> Path:
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import snapshot_download

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from slotid.types import SlotIDError
 
-
 # every option of the group, by the name it has once parsed; all are empty where they were not given
 OPTIONS = ("data", "cache", "prepare", "backbone", "features", "film_frames", "memory", "width", "rank", "batch", "accumulate", "lr",
            "optimizer", "precision", "spread", "no_samples", "tracker")  # fmt: skip

@@ -81,9 +81,9 @@ def extractor_of(scale: Scale, backbone, device: str) -> tuple[SlotConfig, Calla
         return SlotConfig(latent_channels=backbone.spec.channels, grid=GRID, crop=crop, **sizes), backbone.to_latent
     import json
 
-    from slotid.identity.vision import _folder
+    from slotid.identity.vision import vision_folder
 
-    channels = json.loads((_folder(features) / "config.json").read_text())
+    channels = json.loads((vision_folder(features) / "config.json").read_text())
     channels = (channels.get("vision_config") or channels)["hidden_size"]
     config = SlotConfig(latent_channels=channels, grid=GRID, crop=CROP, **sizes)
     return config, open_vision(config, device)
@@ -126,10 +126,11 @@ def prepare(scale: Scale, backbone=None, say: Callable[[str], None] = print) -> 
 
     rank, count = process()
     device = device_here()
+    films = find_clips(scale.data)
     backbone = backbone or open_backbone(scale.backbone, scale.memory, device)
     config, extractor = extractor_of(scale, backbone, device)
     done = known_keys(scale.cache) if scale.cache.is_dir() else set()
-    paths = [p for number, p in enumerate(find_clips(scale.data)) if number % count == rank and str(p) not in done]
+    paths = [p for number, p in enumerate(films) if number % count == rank and str(p) not in done]
     made = left_out = 0
     with ShardWriter(scale.cache, about_shards(scale, backbone.spec), rank) as writer:
         for found in read_takes(paths, backbone.spec, scale.frames or backbone.spec.frames, config.crop):
@@ -140,6 +141,8 @@ def prepare(scale: Scale, backbone=None, say: Callable[[str], None] = print) -> 
             add_take(writer, found, backbone, extractor, config.crop)
             made += 1
     if not made and not done:
+        if not paths:  # another process has them
+            return {"made": 0, "left_out": 0, "already_there": 0}
         raise SlotIDError(f"None of the {len(paths)} clips in {scale.data} could be used; the reasons are above.")
     return {"made": made, "left_out": left_out, "already_there": len(done)}
 
@@ -265,20 +268,20 @@ def train(scale: Scale, plan: Plan, backbone=None, minutes: float | None = None,
     Raises:
         SlotIDError: nothing prepared, or prepared for another backbone, size or extractor.
     """
-    from slotid.backbone.registry import open_backbone
+    from slotid.backbone.registry import backbone_spec, open_backbone
     from slotid.train.tracking import Tracker
 
     device = device_here()
+    spec = backbone.spec if backbone else backbone_spec(scale.backbone)
+    tracker = Tracker(scale.tracker if process()[0] == 0 else "none", scale.out, NAME)
+    batches = Batches(Shards(scale.cache, about_shards(scale, spec)), spec, plan.batch, device)  # before minutes of reading weights
     backbone = backbone or open_backbone(scale.backbone, "full", device)
     backbone.to(device)
     learner = make_learner(scale, backbone, device)
-    shards = Shards(scale.cache, about_shards(scale, backbone.spec))
-    batches = Batches(shards, backbone.spec, plan.batch, device)
     if scale.shard_frozen:
         from slotid.train.spread import spread_frozen
 
         spread_frozen(backbone, learner.lora)
-    tracker = Tracker(scale.tracker if process()[0] == 0 else "none", scale.out, NAME)
 
     def loss_of(module: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         loss = module(batch)

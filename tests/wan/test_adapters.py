@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from small import small_face, small_method, stir
-from wan_small import hub_cache
+from wan_small import hub_cache, vision_method, write_vision
 
 from slotid.backbone.backbone import LoraPlan
 from slotid.backbone.wan import load_wan
@@ -14,24 +14,6 @@ from slotid.generate import Studio, adopt_weights, generate, open_studio
 from slotid.identity.slots import SlotID
 from slotid.identity.vision import VisionFeatures, open_vision
 from slotid.types import Request, SlotIDError
-
-
-def write_vision(folder, kind="dinov2", width=24):
-    """A random DINOv2 or CLIP vision model of 4 x 4 patches."""
-    from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        shared = dict(hidden_size=width, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14)
-        if kind == "dinov2":
-            Dinov2Model(Dinov2Config(**shared, mlp_ratio=2)).save_pretrained(folder)
-        else:
-            CLIPVisionModel(CLIPVisionConfig(**shared, intermediate_size=48)).save_pretrained(folder)
-    return folder
-
-
-def vision_method(folder, width=24):
-    return small_method(1, latent_channels=width, grid=4, crop=56, features=str(folder))
 
 
 @pytest.mark.parametrize("kind", ["dinov2", "clip"])
@@ -68,17 +50,6 @@ def test_a_vision_model_that_is_not_the_trained_one_is_refused(tmp_path):
     next(folder.glob("*.safetensors")).rename(folder / "pytorch_model.bin")
     with pytest.raises(SlotIDError, match="no safetensors"):
         open_vision(vision_method(folder).config)
-
-
-@pytest.fixture(scope="module")
-def adapter(pipelines, tmp_path_factory):
-    """(folder, backbone, method, lora) of an adapter for the small Wan, with DINOv2 features."""
-    home = tmp_path_factory.mktemp("adapter")
-    backbone, method = load_wan(pipelines("2.1"), device="cpu"), vision_method(write_vision(home / "dino"))
-    lora = backbone.adopt(LoraPlan(rank=2))
-    stir(lora, 1)
-    method.save_pretrained(home / "slots", backbone.spec.name, lora, recipe="test")
-    return home / "slots", backbone, method, lora
 
 
 def test_an_adapter_is_a_folder_of_safetensors_that_says_what_it_is(adapter):

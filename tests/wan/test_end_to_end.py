@@ -20,6 +20,27 @@ def test_the_command_line_makes_a_film_with_a_wan_folder(pipelines, tmp_path, ca
     assert "python -m slotid fetch wan2.1-14b" in capsys.readouterr().err
 
 
+def test_adapter_and_memory_from_the_command_line(pipelines, adapter, examples, tmp_path, capsys):
+    folder, wan = str(adapter[0]), str(pipelines("2.1"))
+    code, film = tmp_path / "me.safetensors", tmp_path / "film.mp4"
+    shared = ["--backbone", wan, "--adapter", folder]
+    assert main(["encode", str(examples[0]), "--out", str(code), *shared, "--memory", "group"]) == 0
+    words = ["generate", "--reference", str(code), "--prompt", "a man talks", "--out", str(film), "--json", *shared]
+    assert main([*words, "--memory", "model"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])["settings"]
+    assert (told["backbone"], told["method"], told["memory"]) == ("small-2.1", "slots", "model")
+    nobody = [word if word != folder else str(tmp_path) for word in words]
+    for bad, expected in (
+        ([*words[:-3], str(pipelines("2.2-5b")), "--adapter", folder], "trained for backbone 'small-2.1'"),
+        (nobody, "no trained adapter (config.json, model.safetensors missing)"),
+        ([*words, "--memory", "huge"], "Unknown memory profile 'huge'; expected auto or one of full"),
+        ([*words, "--method", "none"], "has no weights of its own"),
+        (["generate", "--method", "none", "--prompt", "x", "--out", str(film), "--memory", "group"], "'tiny' is always whole"),
+    ):
+        assert main(bad) == 2
+        assert expected in capsys.readouterr().err, bad
+
+
 def test_the_pages_generator_makes_a_film_of_exemplars(pipelines):
     pytest.importorskip("gradio")
     from slotid.page.engine import Engine, Stopper

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 from small import small_face
-from test_adapters import write_vision
-from wan_small import small_spec, write_wan
+from wan_small import small_spec, write_vision, write_wan
 
 from slotid.backbone.wan import load_wan
 from slotid.train.shards_cache import Shards, ShardWriter, known_keys

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import torch
+from small import small_method
 
 from slotid.backbone.backbone import Spec
 from slotid.backbone.tiny import _quiet, build_tokenizer
@@ -102,3 +103,21 @@ def layout_only(folder: Path, transformer: dict, vae: dict, **index) -> Path:
     (folder / "text_encoder" / "config.json").write_text("{}")
     (folder / "scheduler" / "scheduler_config.json").write_text('{"flow_shift": 3.0}')
     return folder
+
+
+def write_vision(folder, kind="dinov2", width=24):
+    """A random DINOv2 or CLIP vision model of 4 x 4 patches."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        shared = dict(hidden_size=width, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14)
+        if kind == "dinov2":
+            Dinov2Model(Dinov2Config(**shared, mlp_ratio=2)).save_pretrained(folder)
+        else:
+            CLIPVisionModel(CLIPVisionConfig(**shared, intermediate_size=48)).save_pretrained(folder)
+    return folder
+
+
+def vision_method(folder, width=24):
+    return small_method(1, latent_channels=width, grid=4, crop=56, features=str(folder))
