@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from torch import nn
 
 from slotid.types import SlotIDError
 
-OPTIMIZERS = ("adamw", "adamw8bit")
+Optimizers = Sequence[torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,6 @@ class Plan:
     precision: str = "no"  # accelerate's: "no", "bf16", "fp16"
     save_minutes: float = 5.0
     seed: int = 0
-    optimizer: str = "adamw"  # of OPTIMIZERS; "adamw8bit" keeps its moments in 8 bits, a quarter of the memory
 
 
 def rate(plan: Plan, step: int) -> float:
@@ -55,24 +54,6 @@ def rate(plan: Plan, step: int) -> float:
 def step_rng(plan: Plan, step: int, rank: int = 0) -> np.random.Generator:
     """The only source of randomness of a step: for the batch, and (through torch.manual_seed) for noise, times and drop-out."""
     return np.random.default_rng([plan.seed, step, rank])
-
-
-def make_optimizer(plan: Plan, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The plan's optimizer over ``parameters``.
-
-    Raises:
-        SlotIDError: unknown name, or bitsandbytes (which makes the 8-bit one) is not installed.
-    """
-    settings: dict[str, Any] = {"lr": plan.lr, "betas": plan.betas, "weight_decay": plan.weight_decay}
-    if plan.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, **settings)
-    if plan.optimizer != "adamw8bit":
-        raise SlotIDError(f"Unknown optimizer '{plan.optimizer}'; expected one of {', '.join(OPTIMIZERS)}.")
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError as error:
-        raise SlotIDError("Optimizer adamw8bit needs the package bitsandbytes; run `pip install bitsandbytes`, or use adamw.") from error
-    return AdamW8bit(parameters, **settings)
 
 
 class Ema:
@@ -90,21 +71,45 @@ class Ema:
                 self.shadow[n].lerp_(p.detach().float(), 1 - d)
 
 
+def _trained_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+
+
 def _trained(module: nn.Module) -> dict[str, torch.Tensor]:
-    return {n: p.detach().contiguous() for n, p in module.named_parameters() if p.requires_grad}
+    return {n: p.detach().contiguous() for n, p in _trained_parameters(module)}
 
 
-def _save(out: Path, module: nn.Module, ema: Ema | None, optimizer: torch.optim.Optimizer, step: int, plan: Plan, minutes: float) -> None:
+def adamw(module: nn.Module, plan: Plan) -> Optimizers:
+    """One AdamW for all that is trained: the default of ``fit``."""
+    trained = [p for _, p in _trained_parameters(module)]
+    return [torch.optim.AdamW(trained, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)]
+
+
+def adamw8bit(module: nn.Module, plan: Plan) -> Optimizers:
+    """AdamW that keeps its moments in 8 bits (arXiv 2110.02861), a quarter of the memory.
+
+    Raises:
+        SlotIDError: bitsandbytes, which makes it, is not installed.
+    """
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise SlotIDError("Optimizer adamw8bit needs the package bitsandbytes; run `pip install bitsandbytes`, or use adamw.") from error
+    trained = [p for _, p in _trained_parameters(module)]
+    return [AdamW8bit(trained, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)]
+
+
+def _save(out: Path, module: nn.Module, ema: Ema | None, optimizers: Optimizers, step: int, plan: Plan, minutes: float) -> None:
     work, final = out / "checkpoint.part", out / "checkpoint"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    names = list(_trained(module))
     save_file(_trained(module), work / "model.safetensors")
     if ema:
         save_file({n: t.contiguous() for n, t in ema.shadow.items()}, work / "ema.safetensors")
     moments = {}
-    for name, parameter in zip(names, [p for g in optimizer.param_groups for p in g["params"]], strict=True):
-        for key, value in optimizer.state.get(parameter, {}).items():
+    owner = _owners(optimizers)
+    for name, parameter in _trained_parameters(module):
+        for key, value in owner[id(parameter)].state.get(parameter, {}).items():
             moments[f"{key}/{name}"] = torch.as_tensor(value).detach().clone().contiguous()  # 8-bit optimizers share their code tables
     save_file(moments, work / "optimizer.safetensors")
     (work / "state.json").write_text(json.dumps({"step": step, "minutes": round(minutes, 2), "plan": asdict(plan)}, indent=1))
@@ -113,6 +118,10 @@ def _save(out: Path, module: nn.Module, ema: Ema | None, optimizer: torch.optim.
         final.rename(out / "checkpoint.old")
     work.rename(final)
     shutil.rmtree(out / "checkpoint.old", ignore_errors=True)
+
+
+def _owners(optimizers: Optimizers) -> dict[int, torch.optim.Optimizer]:
+    return {id(p): optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
 
 
 def load_weights(module: nn.Module, folder: Path, which: str = "ema") -> None:
@@ -125,7 +134,7 @@ def load_weights(module: nn.Module, folder: Path, which: str = "ema") -> None:
         raise SlotIDError(f"{path} holds weights this model does not have ({missing[0]}, ...): it belongs to another recipe or size.")
 
 
-def _resume(out: Path, module: nn.Module, ema: Ema | None, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+def _resume(out: Path, module: nn.Module, ema: Ema | None, optimizers: Optimizers) -> tuple[int, float]:
     folder = out / "checkpoint" if (out / "checkpoint").exists() else out / "checkpoint.old"
     if not (folder / "state.json").exists():
         return 0, 0.0
@@ -138,11 +147,12 @@ def _resume(out: Path, module: nn.Module, ema: Ema | None, optimizer: torch.opti
         key, _, name = name.partition("/")
         # a step counter stays on the CPU: a tensor in torch's optimizers, a plain number in bitsandbytes'
         moments.setdefault(name, {})[key] = int(value) if value.ndim == 0 and not value.is_floating_point() else value
-    names = list(_trained(module))
-    for name, parameter in zip(names, [p for g in optimizer.param_groups for p in g["params"]], strict=True):
+    owner = _owners(optimizers)
+    for name, parameter in _trained_parameters(module):
         if name in moments:
             told = moments[name].items()
-            optimizer.state[parameter] = {k: v.to(parameter.device) if torch.is_tensor(v) and v.ndim else v for k, v in told}
+            state = {k: v.to(parameter.device) if torch.is_tensor(v) and v.ndim else v for k, v in told}
+            owner[id(parameter)].state[parameter] = state
     state = json.loads((folder / "state.json").read_text())
     return state["step"], state["minutes"]
 
@@ -157,6 +167,7 @@ def fit(
     on_save: Callable[[nn.Module, int], None] | None = None,
     minutes: float | None = None,
     log_every: int = 50,
+    optimizers: Callable[[nn.Module, Plan], Optimizers] = adamw,
 ) -> dict[str, float]:
     """Trains ``module``'s parameters that require gradients.
 
@@ -164,6 +175,7 @@ def fit(
         batch_at: (rng, step) -> anything; must draw all of its randomness from ``rng``.
         loss_of: (module, batch) -> (loss, numbers to log); may use torch's global randomness, which is seeded per step.
         on_save: called with the module (EMA weights inside) after each checkpoint.
+        optimizers: made from (module, plan) once the module is on its device; together they hold every trained parameter once.
         minutes: stop early, after a checkpoint, when this run has taken so long; a later call goes on.
     Returns: the last logged numbers with step and minutes. Raises SlotIDError when the loss stops being a number.
     """
@@ -180,10 +192,11 @@ def fit(
             "and --spread where the frozen weights do not fit."
         )
     parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = make_optimizer(plan, parameters)
-    ema = Ema(module.to(accelerator.device), plan.ema) if plan.ema else None
-    first, spent = _resume(out, module, ema, optimizer)
-    wrapped, optimizer = accelerator.prepare(module, optimizer)
+    module.to(accelerator.device)
+    plain = optimizers(module, plan)
+    ema = Ema(module, plan.ema) if plan.ema else None
+    first, spent = _resume(out, module, ema, plain)
+    wrapped, *prepared = accelerator.prepare(module, *plain)
     started = saved = time.time()
     log = open(out / "log.jsonl", "a") if accelerator.is_main_process else open(os.devnull, "w")
     sums: dict[str, float] = {}
@@ -191,14 +204,14 @@ def fit(
 
     def checkpoint(step: int) -> None:
         if accelerator.is_main_process:
-            _save(out, accelerator.unwrap_model(wrapped), ema, optimizer.optimizer, step, plan, spent + (time.time() - started) / 60)
+            _save(out, accelerator.unwrap_model(wrapped), ema, plain, step, plan, spent + (time.time() - started) / 60)
             if on_save:
                 with swapped(module, ema):
                     on_save(module, step)
         accelerator.wait_for_everyone()
 
     for step in range(first, plan.steps):
-        for group in optimizer.param_groups:
+        for group in (group for optimizer in plain for group in optimizer.param_groups):
             group["lr"] = rate(plan, step)
         value = 0.0
         for part in range(plan.accumulate):
@@ -209,8 +222,9 @@ def fit(
                 accelerator.backward(loss)
                 if accelerator.sync_gradients and plan.clip:
                     accelerator.clip_grad_norm_(parameters, plan.clip)
-                optimizer.step()
-                optimizer.zero_grad()
+                for optimizer in prepared:
+                    optimizer.step()
+                    optimizer.zero_grad()
             value += float(loss.detach()) / plan.accumulate
         if ema:
             ema.update(accelerator.unwrap_model(wrapped), step)

@@ -57,14 +57,14 @@ def run(args: argparse.Namespace) -> int:
             raise SlotIDError(f"--{name.replace('_', '-')} {value} was given; give a number above 0.")
     out = args.out / NAME
     told = {"backbone": args.backbone, "features": args.features, "frames": args.film_frames, "memory": args.memory,
-            "tracker": args.tracker, "width": args.width, "rank": args.rank}  # fmt: skip
+            "tracker": args.tracker, "width": args.width, "rank": args.rank, "optimizer": args.optimizer}  # fmt: skip
     given = {name: value for name, value in told.items() if value is not None}
     scale = Scale(args.data, args.cache or out / "shards", out, shard_frozen=args.spread, samples=not args.no_samples, **given)
     if args.prepare:
         found: dict = prepare(scale, say=lambda text: print(text, file=sys.stderr, flush=True))
     else:
         precision = args.precision or ("bf16" if torch.cuda.is_available() else "no")
-        names = ("steps", "batch", "accumulate", "lr", "optimizer")
+        names = ("steps", "batch", "accumulate", "lr")
         changes = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
         found = train(scale, plan_wan13b(precision=precision, **changes), minutes=args.minutes)
     if process()[0] == 0:

@@ -22,13 +22,14 @@ from torch import Tensor, nn
 
 from slotid import flow
 from slotid.identity.slots import SlotConfig, SlotID
-from slotid.train.loop import Plan, fit
+from slotid.train.loop import Plan, adamw, adamw8bit, fit
 from slotid.train.shards_cache import Shards, ShardWriter, known_keys
 from slotid.train.takes import Take, find_clips, link, read_takes
 from slotid.types import Conditioning, IdentityCode, SlotIDError
 
 NAME = "slots_wan13b"
 CROP, GRID, WIDTH, RANK = 224, 8, 512, 32
+OPTIMIZERS = {"adamw": adamw, "adamw8bit": adamw8bit}
 TEXT_DROP = 0.1
 FACE_WEIGHT = 3.0
 
@@ -49,6 +50,7 @@ class Scale:
     samples: bool = True  # a film after each checkpoint
     width: int = WIDTH
     rank: int = RANK
+    optimizer: str = "adamw"  # of OPTIMIZERS
 
 
 def plan_wan13b(**changes: Any) -> Plan:
@@ -271,6 +273,8 @@ def train(scale: Scale, plan: Plan, backbone=None, minutes: float | None = None,
     from slotid.backbone.registry import backbone_spec, open_backbone
     from slotid.train.tracking import Tracker
 
+    if scale.optimizer not in OPTIMIZERS:
+        raise SlotIDError(f"Unknown optimizer '{scale.optimizer}'; expected one of {', '.join(OPTIMIZERS)}.")
     device = device_here()
     spec = backbone.spec if backbone else backbone_spec(scale.backbone)
     tracker = Tracker(scale.tracker if process()[0] == 0 else "none", scale.out, NAME)
@@ -295,7 +299,10 @@ def train(scale: Scale, plan: Plan, backbone=None, minutes: float | None = None,
             sample(module, batches, scale.out / "samples" / f"step_{step:06d}.mp4")
 
     try:
-        return fit(learner, plan, scale.out, batches.at, loss_of, on_save=on_save, minutes=minutes, log_every=log_every)
+        chosen = OPTIMIZERS[scale.optimizer]
+        return fit(
+            learner, plan, scale.out, batches.at, loss_of, on_save=on_save, minutes=minutes, log_every=log_every, optimizers=chosen
+        )  # fmt: skip
     finally:
         tracker.close()
 

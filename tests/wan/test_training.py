@@ -17,7 +17,7 @@ from slotid.backbone.wan import load_wan
 from slotid.train.shards_cache import Shards, ShardWriter, known_keys
 from slotid.train.takes import cut_take, face_alike, find_clips, link, place_alike, read_takes, side_file
 from slotid.train.tracking import Tracker
-from slotid.train.wan_recipe import Batches, Scale, about_shards, add_take, extractor_of, face_weight, plan_wan13b
+from slotid.train.wan_recipe import Batches, Scale, about_shards, add_take, extractor_of, face_weight, plan_wan13b, prepare, train
 from slotid.types import Clip, SlotIDError
 
 HERE = Path(__file__).parent
@@ -147,6 +147,20 @@ def test_batches_show_the_person_from_another_take_and_repeat(world):
     for k in range(3):
         target = next(r for r in range(6) if torch.equal(batches.shards.tensors(r)["film"].float(), one["x0"][k]))
         assert not any(torch.equal(one["crops"][k, 0], c) for c in own[target]), "never the target's own crops"
+
+
+def test_what_cannot_work_is_told_before_weights_are_read(world, tmp_path):
+    scale = world[3]
+    for changes, words in (
+        ({"optimizer": "lion"}, "Unknown optimizer 'lion'; expected one of adamw, adamw8bit"),
+        ({"tracker": "wandb"}, "Unknown tracker 'wandb'"),
+        ({"frames": 9}, "made with frames '5'; this run has '9'"),
+        ({"cache": tmp_path}, "run the recipe with --prepare first"),
+    ):
+        with pytest.raises(SlotIDError, match=words):
+            train(replace(scale, **changes), plan_wan13b(steps=1))
+    with pytest.raises(SlotIDError, match="There is no folder"):
+        prepare(replace(scale, data=tmp_path / "none"))
 
 
 def test_trackers_that_are_not_installed_are_named(tmp_path):
