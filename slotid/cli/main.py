@@ -15,7 +15,7 @@ from slotid.types import SlotIDError
 
 # Commands that live beside what they run: looked up only when asked for, so that `--help` stays fast.
 ELSEWHERE = {
-    "train": ("slotid.train.command", "train the tiny pipeline or Slot-ID on the head world"),
+    "train": ("slotid.cli.train_command", "train the tiny pipeline, Slot-ID, or the judges"),
     "world": ("slotid.world.command", "make the head world: pack the kit, render, look, check"),
     "evaluate": ("slotid.evaluate.command", "measure likeness, naturalness and prompt following"),
     "bench": ("slotid.bench.command", "ratios of time and memory, measured in one run"),

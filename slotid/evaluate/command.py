@@ -29,7 +29,12 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--steps", type=int, metavar="N", help="of the walk from noise to film (the backbone's own)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same report (0)")
     parser.add_argument("--gallery", type=int, default=100, metavar="N", help="test people among whom a film's person is sought (100)")
-    parser.add_argument("--control-people", type=int, metavar="K", help="people for the reference controls (a quarter, at least 2)")
+    parser.add_argument("--control-people", type=int, metavar="K", help="people for reference controls and sweeps (a quarter, at least 2)")
+    parser.add_argument("--strengths", metavar="X,Y", help="also turn the strength of the identity, for example 0,0.5,1,1.5,2")
+    parser.add_argument("--muted", action="store_true", help="also mute the slots one by one")
+    parser.add_argument("--step-counts", metavar="N,M", help="also walk in so many steps, for example 4,8,32")
+    parser.add_argument("--part", metavar="K/N", help="only every N-th person's films, so that N processes share the work; no report")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of torch (all)")
     parser.add_argument("--real", metavar="DIR", help="instead: a folder of real clips, one person each; reads both halves of every clip")
     parser.add_argument("--judges", metavar="DIR", help="the judges' folder (those that come with the program)")
     parser.add_argument("--kit", metavar="KIT.npz", help="the packed head kit (else SLOTID_HEADKIT, else the cache folder)")
@@ -45,9 +50,19 @@ def run(args: argparse.Namespace) -> int:
         raise SlotIDError(f"the folder of --out {out} does not exist; make {out.resolve().parent} first.")
     if args.steps is not None and not 1 <= args.steps <= 100:
         raise SlotIDError(f"--steps {args.steps} is out of range; give 1 to 100.")
+    if args.threads is not None and not 1 <= args.threads <= 256:
+        raise SlotIDError(f"--threads {args.threads} is out of range; give 1 to 256.")
     methods = method_names(args.methods)
+    settings = None if args.real else _settings(args, methods)
     out.mkdir(exist_ok=True)
-    report = _real(args, methods, out) if args.real else _study(args, methods, out)
+    if args.threads:
+        import torch
+
+        torch.set_num_threads(args.threads)
+    report = _real(args, methods, out) if settings is None else _study(args, settings, out)
+    if report is None:
+        print(f"part {args.part} is made; run the same command without --part when all parts are", file=sys.stderr)
+        return 0
     if args.json:
         from slotid.evaluate.report import plain
 
@@ -80,20 +95,45 @@ def _note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _study(args: argparse.Namespace, methods: tuple[str, ...], out: Path) -> dict[str, Any]:
+def _settings(args: argparse.Namespace, methods: tuple[str, ...]) -> Any:
+    from slotid.evaluate.study import Settings
+
+    strengths, counts = _numbers("--strengths", args.strengths, float), _numbers("--step-counts", args.step_counts, int)
+    part = None
+    if args.part is not None:
+        try:
+            part = tuple(int(word) for word in args.part.split("/"))
+            if len(part) != 2:
+                raise ValueError
+        except ValueError:
+            raise SlotIDError(f"--part {args.part} is no part; give for example 1/2 in one process and 2/2 in another.") from None
+    return Settings(
+        methods, args.people, args.films, args.seed, args.steps, args.backbone, args.gallery, args.control_people, args.kit,
+        strengths, args.muted, counts, part,
+    )  # fmt: skip
+
+
+def _numbers(option: str, text: str | None, kind: type) -> tuple:
+    """A list of numbers as a tuple without repetitions."""
+    try:
+        return tuple(dict.fromkeys(kind(word) for word in (text or "").split(",") if word.strip()))
+    except ValueError:
+        raise SlotIDError(f"{option} {text!r} is no list of numbers; give for example {option} 1,2.") from None
+
+
+def _study(args: argparse.Namespace, settings: Any, out: Path) -> dict[str, Any] | None:
     from slotid.evaluate.judges import below_bars, load_judges
     from slotid.evaluate.plots import write_pictures
     from slotid.evaluate.report import build_report, write_report
-    from slotid.evaluate.study import Settings, Study
+    from slotid.evaluate.study import Study
 
-    settings = Settings(
-        methods, args.people, args.films, args.seed, args.steps, args.backbone, args.gallery, args.control_people, args.kit
-    )  # fmt: skip
     judges = load_judges(args.judges)
     for sentence in below_bars(judges.quality):
         _note(f"note: {sentence}")
     study = Study(settings, judges, out)
     found = study.run()
+    if found is None:
+        return None
     report = build_report(found, settings, judges, command_line())
     report["pictures"] = write_pictures(report, found, study, out)
     write_report(report, out)

@@ -2,7 +2,7 @@
 
 Rulers need no generator and prove the judges: another real clip of the person (ceiling), another person in the same scene and act
 (floor), that real clip with its frames shuffled, one frame of it held, the reference pasted, and noise. Reference controls are a
-method's own films from a spoilt reference: shuffled in time, one still, 2, 5, 10 or all frames, a neutral or an expressive clip.
+method's own films from a spoilt reference: shuffled in time, one still held, 2, 5 or 10 frames, a neutral or an expressive clip.
 """
 
 from __future__ import annotations
@@ -14,16 +14,11 @@ import numpy as np
 
 from slotid.types import Clip, FaceQuality, FaceTrack
 
-RULERS = ("real_other_clip", "random_person", "shuffled_in_time", "still_repeated", "reference_pasted", "noise")
+RULERS = ("ceiling", "floor", "real_shuffled", "real_still", "pasted", "noise")
+ALWAYS = RULERS[:2]  # made for every film; the others for each person's first
 FEW = (2, 5, 10)
-REFERENCE_CONTROLS = (
-    "reference_shuffled",
-    "reference_still",
-    *(f"references_{count}" for count in FEW),
-    "references_all",
-    "neutral_reference",
-    "expressive_reference",
-)
+REFERENCE_CONTROLS = ("shuffled", "still", *(f"frames{count}" for count in FEW), "neutral", "expressive")
+ALL_FRAMES = "frames_all"  # the method's own films of the people of the reference controls
 
 
 def shuffled_in_time(clip: Clip, seed: int) -> Clip:
@@ -62,22 +57,22 @@ def pick_frames(track: FaceTrack, rows: np.ndarray, keep_times: bool = False) ->
 def spoilt_reference(name: str, track: FaceTrack, seed: int) -> FaceTrack:
     """The reference as control ``name`` gives it (neutral and expressive ones are other clips and come as they are)."""
     count = len(track.seconds)
-    if name == "reference_shuffled":
+    if name == "shuffled":
         return pick_frames(track, np.random.default_rng([seed, 23]).permutation(count), keep_times=True)
-    seen = np.flatnonzero(track.seen)
-    if name == "reference_still":
+    if name == "still":
         from slotid.identity.reading import choose_anchor
 
         return pick_frames(track, np.full(count, choose_anchor(track)), keep_times=True)
-    if name.startswith("references_") and name != "references_all":
-        wanted = min(int(name.split("_")[1]), len(seen))
+    if name.startswith("frames") and name != ALL_FRAMES:
+        seen = np.flatnonzero(track.seen)
+        wanted = min(int(name.removeprefix("frames")), len(seen))
         return pick_frames(track, seen[np.linspace(0, len(seen) - 1, wanted).round().astype(int)])
     return track
 
 
 RULER_FILMS: dict[str, Callable[[Clip, Clip, int], Clip]] = {  # from (real other clip, reference, seed)
-    "shuffled_in_time": lambda real, reference, seed: shuffled_in_time(real, seed),
-    "still_repeated": lambda real, reference, seed: still_repeated(real),
-    "reference_pasted": lambda real, reference, seed: pasted(reference, real),
+    "real_shuffled": lambda real, reference, seed: shuffled_in_time(real, seed),
+    "real_still": lambda real, reference, seed: still_repeated(real),
+    "pasted": lambda real, reference, seed: pasted(reference, real),
     "noise": lambda real, reference, seed: noise(real, seed),
 }

@@ -11,21 +11,22 @@ from torch import nn
 
 from slotid.evaluate import metrics
 from slotid.evaluate.judges import world_facts
-from slotid.evaluate.lessons import ANY, FILM, INTRODUCTION, Lessons, scene_labels
+from slotid.evaluate.lessons import FILM, INTRODUCTION, MORE_INTRODUCTIONS, Lessons, scene_labels
+from slotid.evaluate.metrics import known_by
 from slotid.evaluate.networks import in_ball, pictures
 from slotid.types import SlotIDError
 
 LEAST_PEOPLE = 2
 
 
-def _matched(part: Lessons, film: int, least_seen: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of take ``film`` and of the introduction, person by person, both with enough frames seen."""
+def _matched(part: Lessons, film: int, least_seen: float = 0.3) -> tuple[np.ndarray, list[list[int]]]:
+    """Rows of take ``film`` and of all introductions, person by person, all with enough frames seen."""
     rows = {(int(p), int(i)): k for k, (p, i) in enumerate(zip(part.people, part.index, strict=True)) if part.seen[k].mean() >= least_seen}
-    pairs = [(k, rows[p, INTRODUCTION]) for (p, i), k in sorted(rows.items()) if i == film and (p, INTRODUCTION) in rows]
+    known = {p: [rows[p, i] for i in (INTRODUCTION, *MORE_INTRODUCTIONS) if (p, i) in rows] for p, _ in rows}
+    pairs = [(k, known[p]) for (p, i), k in sorted(rows.items()) if i == film and known[p]]
     if len(pairs) < LEAST_PEOPLE:
         raise SlotIDError(f"{len(pairs)} held-out people are too few to grade a judge; render at least {LEAST_PEOPLE} (more time).")
-    a, b = np.array(pairs).T
-    return a, b
+    return np.array([k for k, _ in pairs]), [intro for _, intro in pairs]
 
 
 def _scale(similarity: np.ndarray) -> tuple[dict[str, float], float]:
@@ -36,16 +37,18 @@ def _scale(similarity: np.ndarray) -> tuple[dict[str, float], float]:
 
 
 def grade_looks(net: nn.Module, held: Lessons) -> tuple[dict[str, Any], dict[str, float]]:
-    """Verification across scenes: films against introductions of held-out people, frame by frame for the scale, by means for the AUC."""
+    """Verification across scenes: films against people known by their introductions; frame by frame for the scale, by means for the AUC."""
     film, known = _matched(held, FILM)
-    vectors = [_looks(net, held.faces[rows]) for rows in (film, known)]  # (P, 4, D)
-    template = _unit(vectors[1].mean(axis=1))
-    frames = np.einsum("pfd,qd->pqf", vectors[0], template).mean(axis=2)
+    vectors = _looks(net, held.faces)  # (N, 4, D)
+    template = np.stack([known_by(vectors[rows].mean(axis=1)) for rows in known])
+    frames = np.einsum("pfd,qd->pqf", vectors[film], template).mean(axis=2)
     scale, _ = _scale(frames)
-    similarity = _unit(vectors[0].mean(axis=1)) @ template.T
+    similarity = _unit(vectors[film].mean(axis=1)) @ template.T
     _, auc = _scale(similarity)
+    one = _unit(vectors[film].mean(axis=1)) @ _unit(vectors[[rows[0] for rows in known]].mean(axis=1)).T
     ranks = [metrics.rank_of(similarity[k, k], np.delete(similarity[k], k)) for k in range(len(similarity))]
-    return {"auc": auc, "rank1": float(np.mean(np.array(ranks) == 1)), "people": len(film)}, scale
+    quality = {"auc": auc, "auc_by_one_clip": _scale(one)[1], "rank1": float(np.mean(np.array(ranks) == 1)), "people": len(film)}
+    return quality, scale
 
 
 def _looks(net: nn.Module, faces: np.ndarray) -> np.ndarray:
@@ -61,8 +64,10 @@ def _unit(x: np.ndarray) -> np.ndarray:
 def grade_habits(net: nn.Module, held: Lessons) -> tuple[dict[str, Any], dict[str, float]]:
     """Films of acts that show habits against introductions, by measured curves; and what stills and shuffled films get."""
     film, known = _matched(held, FILM)
-    template = _habits(net, held.of(known))
-    scale, auc = _scale(_habits(net, held.of(film)) @ template.T)
+    vectors = _habits(net, held)
+    template = np.stack([known_by(vectors[rows]) for rows in known])
+    scale, auc = _scale(vectors[film] @ template.T)
+    by_one = _scale(vectors[film] @ _unit(vectors[[rows[0] for rows in known]]).T)[1]
     one = held.of(film)
     still = [np.broadcast_to(np.median(values[seen], axis=0), values.shape) for values, seen in zip(one.curves, one.seen, strict=True)]
     rng = np.random.default_rng(0)
@@ -71,7 +76,7 @@ def grade_habits(net: nn.Module, held: Lessons) -> tuple[dict[str, Any], dict[st
     for name, curves in (("still", still), ("shuffled", mixed)):
         found = _habits(net, replace(one, curves=np.array(curves, np.float32)))
         lost[name] = float((found * template).sum(axis=1).mean())
-    return {"auc": auc, "people": len(film), **lost}, scale
+    return {"auc": auc, "auc_by_one_clip": by_one, "people": len(film), **lost}, scale
 
 
 def _habits(net: nn.Module, part: Lessons) -> np.ndarray:
@@ -82,7 +87,7 @@ def _habits(net: nn.Module, part: Lessons) -> np.ndarray:
 def grade_acts(net: nn.Module, held: Lessons) -> dict[str, Any]:
     """Accuracy on held-out films: single acts by the likeliest one; scripts of two by both among the two likeliest."""
     acts, _ = world_facts()
-    part = held.of([k for k in range(len(held.people)) if held.seen[k].mean() >= 0.3 and held.index[k] in (FILM, ANY)])
+    part = held.of([k for k in range(len(held.people)) if held.seen[k].mean() >= 0.3])
     if not len(part.people):
         raise SlotIDError("no held-out film shows a face: the acts judge cannot be graded; render more people.")
     with torch.no_grad():

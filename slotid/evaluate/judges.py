@@ -22,6 +22,7 @@ NAMES = ("looks", "habits", "facts")
 BARS = {"looks": ("auc", 0.99), "habits": ("auc", 0.85), "facts": ("acts", 0.95)}  # what a judge has to reach on held-out people
 LEAST_GRADED = 30  # held-out people (films, for acts) below which a grade proves little
 MOST_BYTES = 12_000_000
+HABIT_WIDTH = 48  # of the vector that tells how somebody moves
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def build(facts: dict[str, tuple[str, ...]], acts: tuple[str, ...]) -> dict[str,
 
     return {
         "looks": {"net": LooksNet()},
-        "habits": {"net": CurveNet(len(CHANNELS), 32)},
+        "habits": {"net": CurveNet(len(CHANNELS), HABIT_WIDTH)},
         "facts": {"acts": CurveNet(len(CHANNELS), len(acts)), "scene": SceneNet({k: len(v) for k, v in facts.items()})},
     }
 

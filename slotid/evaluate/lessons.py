@@ -2,7 +2,8 @@
 
 Two kinds. *Films* are tracked with MediaPipe as a visitor's film would be: three a person (an act that shows habits, any act, and the
 two acts of somebody who introduces himself). *Stills* are four moments of three takes, cut by the true points: many people, cheaply.
-People from HELD_OUT on are never trained on: they grade and calibrate.
+People from HELD_OUT on are never trained on: they grade and calibrate, and have two more introductions, because a person is known to
+the judges by several clips.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from slotid.types import Clip, SlotIDError
 from slotid.world.splits import SPLITS
 
 HELD_OUT = SPLITS["judges"].start + 90_000
-FRAMES, FPS, SIZE = 25, 12.0, 128  # as the films that are judged
+FRAMES, FPS, SIZE = 33, 12.0, 128  # as the films that are judged
 MOMENTS, MOMENT_FPS = 4, 1.5
 SMALL = 64
 GROUP = 2  # people per shard: small, so that little is lost when time is up
 FILM, ANY, INTRODUCTION = 0, 1, 2  # numbers of a person's takes
+MORE_INTRODUCTIONS = (3, 4)  # of held-out people
 _HABIT_SCRIPTS = (("talk",), ("smile",), ("laugh",))
 
 
@@ -92,12 +94,13 @@ def _takes(seed: int, stills: bool, names: tuple[str, ...]) -> Iterator:
     from slotid.world.performance import ACTS, Script
     from slotid.world.take import direct
 
-    # Every act in turn, so that even a few people show all of what a face can do; every fourth person as the world draws it.
-    act = None if seed % 4 == 3 else Script((ACTS[seed * 5 % len(ACTS)],))
     frames, fps = (MOMENTS, MOMENT_FPS) if stills else (FRAMES, FPS)
     yield direct(seed, FILM, frames, fps, script=Script(_HABIT_SCRIPTS[seed % 3]), expr_names=names)
-    yield direct(seed, ANY, frames, fps, script=act, expr_names=names)
+    # every act in turn, so that even a few people show all of what a face can do
+    yield direct(seed, ANY, frames, fps, script=Script((ACTS[seed * 5 % len(ACTS)],)), expr_names=names)
     yield direct(seed, INTRODUCTION, frames, fps, reference=True, defects=0.3, expr_names=names)
+    for index in MORE_INTRODUCTIONS if seed >= HELD_OUT and not stills else ():
+        yield direct(seed, index, frames, fps, reference=True, defects=0.0, expr_names=names)
 
 
 def render(folder: Path, seeds: range, stills: bool, kit: str | None, until: float, tell: Callable[[str], None]) -> bool:

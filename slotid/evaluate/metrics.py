@@ -6,6 +6,7 @@ A frame without a face counts 0 in every likeness (and is left out of the ``..._
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,6 +21,12 @@ def normalised(similarity: np.ndarray | float, impostor: float, same: float) -> 
     if not same > impostor:
         raise SlotIDError(f"the judge finds the same person ({same:.3f}) no more alike than others ({impostor:.3f}); train it longer.")
     return (np.asarray(similarity, np.float64) - impostor) / (same - impostor)
+
+
+def known_by(vectors: np.ndarray) -> np.ndarray:
+    """(K, D) vectors of K clips of one person to the (D,) unit vector that the person is known by; zeros where there is none."""
+    mean = np.asarray(vectors, np.float64).mean(axis=0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-9)
 
 
 def over_frames(likeness: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
@@ -95,11 +102,17 @@ def gaussian(x: np.ndarray, shrink: float = 0.1) -> tuple[np.ndarray, np.ndarray
 
 def frechet_gaussians(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray) -> float:
     """|mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2))."""
-    values, vectors = np.linalg.eigh(cov_a)
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    root = _root(np.ascontiguousarray(cov_a, np.float64).tobytes(), len(cov_a))
     inner = np.linalg.eigvalsh(root @ cov_b @ root)  # the eigenvalues of cov_a cov_b
     trace = np.trace(cov_a) + np.trace(cov_b) - 2 * np.sqrt(np.maximum(inner, 0)).sum()
     return float(((mean_a - mean_b) ** 2).sum() + max(trace, 0.0))
+
+
+@lru_cache(maxsize=2)
+def _root(matrix: bytes, size: int) -> np.ndarray:
+    """Symmetric square root; the real films' is asked for again and again."""
+    values, vectors = np.linalg.eigh(np.frombuffer(matrix).reshape(size, size))
+    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
 
 
 def strangeness(features: np.ndarray, mean: np.ndarray, cov: np.ndarray) -> float:

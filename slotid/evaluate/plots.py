@@ -25,7 +25,7 @@ def write_pictures(report: dict[str, Any], found: Findings, study: Study, folder
     names = [bars(report, folder / "metrics.png")]
     if report["methods"]:
         names.append(over_time(found, study.judges, study, folder / "likeness_over_time.png"))
-    sources = [*report["methods"]] or ["real_other_clip"]
+    sources = [*report["methods"]] or ["ceiling"]
     return names + [contact_sheet(found, study, source, folder / f"films_{source}.png") for source in sources]
 
 
@@ -59,12 +59,12 @@ def over_time(found: Findings, judges: Judges, study: Study, path: Path) -> str:
     """Mean looks likeness at each moment, per method, with the real other clip as the ceiling."""
     plt = _pyplot()
     figure, axis = plt.subplots(figsize=(7, 3.2))
-    for source in ("real_other_clip", *study.settings.methods):
+    for source in ("ceiling", *study.settings.methods):
         films = [film for film in found.films if film.source == source]
         times = np.linspace(0, min((film.reading.seconds[-1] for film in films), default=0), 20)
         curves = []
         for film in films:
-            likeness = normalised(film.reading.looks @ study.template(film.wish.person).template, *judges.scales["looks"])
+            likeness = normalised(film.reading.looks @ study.footage.target(film.wish.person).looks, *judges.scales["looks"])
             curves.append(np.interp(times, film.reading.seconds, np.where(film.reading.seen, likeness, 0.0)))
         if curves:
             axis.plot(times, np.mean(curves, axis=0), label=source.replace("_", " "), color="#9a9a9a" if source in RULERS else None)
@@ -95,7 +95,7 @@ def contact_sheet(found: Findings, study: Study, source: str, path: Path, each: 
         pen.text((gap, y), said, fill=INK)
         pen.text((gap, y + 15), film.wish.prompt[:96], fill=(110, 110, 116))
         y += line
-        for clip in (study.reference(film.wish.person), read_clip(film.path)):
+        for clip in (study.footage.reference(film.wish.person), read_clip(film.path)):
             picked = np.linspace(0, len(clip.frames) - 1, COLUMNS).round().astype(int)
             for column, frame in enumerate(clip.frames[picked]):
                 page.paste(Image.fromarray(frame).resize((CELL, CELL), Image.Resampling.LANCZOS), (gap + column * CELL, y))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from slotid.evaluate import metrics
-from slotid.evaluate.controls import RULERS
+from slotid.evaluate.controls import REFERENCE_CONTROLS, RULERS
 from slotid.evaluate.cost import machine
 from slotid.evaluate.judges import Judges, below_bars
 from slotid.evaluate.score import METRICS
@@ -20,7 +20,7 @@ from slotid.evaluate.statistics import RESAMPLES, interval, paired
 from slotid.evaluate.study import NO_IDENTITY, Film, Findings, Settings
 
 MAIN = METRICS[:8]
-DRAWS = 200  # bootstrap draws of the Frechet distance, which costs more than a mean
+DRAWS = 100  # bootstrap draws of the Frechet distance, which costs more than a mean
 
 EXPLAINED = {
     "looks_likeness": "face, frame by frame: 0 mean impostor, 1 another real clip of the person; a frame without a face counts 0",
@@ -34,7 +34,7 @@ EXPLAINED = {
     "looks_likeness_seen": "looks likeness over frames with a face alone",
     "pose_range": "degrees of yaw and pitch",
     "expression_range": "mouth opening and smile, in mouth and eye widths",
-    "frechet": "Frechet distance of frame features to real films; compare with real_other_clip, small sets are biased upwards",
+    "frechet": "Frechet distance of frame features to real films; compare with ceiling, small sets are biased upwards",
 }
 
 
@@ -44,12 +44,17 @@ def build_report(found: Findings, settings: Settings, judges: Judges, command: s
     for film in found.films:
         groups[film.source].append(film)
     summary = {source: _summary(films, judges, settings.seed) for source, films in groups.items()}
+    if "none" in summary:
+        summary[NO_IDENTITY] = summary["none"]  # it has no reference: the method is the control
+    swept = {name: {value: summary.pop(f"{name} {value}") for value in values} for name, values in found.sweeps.items()}
     return {
         "command": command,
         "machine": machine(),
         "people": settings.people,
         "methods": {name: summary[name] for name in settings.methods if name in summary},
         "controls": {name: value for name, value in summary.items() if name not in settings.methods},
+        "sweeps": swept,
+        "routing": found.routing,
         "films": [_film(film) for film in found.films],
         "settings": {
             "films_per_person": settings.films,
@@ -58,6 +63,7 @@ def build_report(found: Findings, settings: Settings, judges: Judges, command: s
             "backbone": settings.backbone,
             "gallery": settings.gallery,
             "control_people": settings.controlled,
+            "control_method": settings.main,
             "resamples": RESAMPLES,
         },
         "paired": _paired(groups, settings),
@@ -85,7 +91,7 @@ def _frechet(films: list[Film], judges: Judges, seed: int) -> dict[str, float | 
     sets = [np.concatenate(parts).astype(np.float64) for parts in by_person.values()]
 
     def distance(chosen: list[np.ndarray]) -> float:
-        return metrics.frechet_gaussians(*metrics.gaussian(np.concatenate(chosen)), judges.real_mean, judges.real_cov)
+        return metrics.frechet_gaussians(judges.real_mean, judges.real_cov, *metrics.gaussian(np.concatenate(chosen)))
 
     if len(sets) < 2:
         return {"mean": distance(sets), "low": None, "high": None}
@@ -108,11 +114,11 @@ def _film(film: Film) -> dict[str, Any]:
 
 
 def _paired(groups: dict[str, list[Film]], settings: Settings) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Differences over the same wishes: every two methods; each reference control, and no identity, against its method."""
+    """Differences over the same wishes: every two methods; reference controls and no identity against their method; rulers."""
     methods = [name for name in settings.methods if name in groups]
     couples = [(a, b) for k, a in enumerate(methods) for b in methods[k + 1 :]]
-    for name in methods:
-        couples += [(source, name) for source in groups if source.startswith(name + "/") or (source == NO_IDENTITY and name != "none")]
+    if settings.main in groups:
+        couples += [(source, settings.main) for source in (NO_IDENTITY, *REFERENCE_CONTROLS) if source in groups]
     couples += [(ruler, RULERS[0]) for ruler in RULERS[1:] if ruler in groups]
     tables = {source: {m: {_key(f): f.values[m] for f in films} for m in METRICS} for source, films in groups.items()}
     return {f"{a} - {b}": {m: paired(tables[a][m], tables[b][m], settings.seed) for m in METRICS} for a, b in couples}
@@ -188,13 +194,29 @@ def markdown(report: dict[str, Any]) -> str:
             lines.append(f"| {name} | {_number(cost['seconds_per_film'])} | {cost['peak_mb']} | {shown} |")
         lines.append("")
     if others:
-        lines += [f"## Controls on the first {settings['control_people']} people", "", *_table(others), ""]
+        title = f"## Controls of {settings['control_method']} on the first {settings['control_people']} people"
+        lines += [title, "", *_table(others), ""]
+    for name, rows in report["sweeps"].items():
+        lines += [f"## {settings['control_method']}: {name}", "", *_table(rows), ""]
+    for name, found in report["routing"].items():
+        lines += _routing(name, found)
     if report["paired"]:
         lines += ["## Paired differences", "", *_table(report["paired"]), ""]
     lines += ["## What the columns mean", "", *(f"- `{name}`: {text}" for name, text in report["explained"].items()), ""]
     for picture in report.get("pictures", []):
         lines += [f"![{Path(picture).stem.replace('_', ' ')}]({picture})", ""]
     return "\n".join(lines)
+
+
+def _routing(method: str, found: dict[str, Any]) -> list[str]:
+    """What each slot read: mass 1 is an even share; entropies of 1 mean everywhere alike."""
+    lines = [f"## What the slots of {method} read, over {found['clips']} clips", ""]
+    lines += ["| slot | mass | gate | entropy over time | entropy over the face |", "| --- | --- | --- | --- | --- |"]
+    for name, row in found["slots"].items():
+        lines.append(f"| {name} | {' | '.join(_cell(row[what]) for what in ('mass', 'gate', 'time', 'space'))} |")
+    dead = ", ".join(found["dead"]) or "none"
+    apart = f"{_number(found['between_clips'])} between clips, {_number(found['between_slots'])} between slots of a clip"
+    return [*lines, "", f"Dead slots: {dead}. Total variation of the maps: {apart} (0 alike, 1 apart).", ""]
 
 
 def _table(rows: dict[str, dict[str, dict[str, float | None]]]) -> list[str]:

@@ -33,8 +33,8 @@ def school(
     """Trains all parameters of ``module`` and leaves the moving average of its weights in it.
 
     ``loss_at(rng, step)``: everything random of a step comes from ``rng`` and from torch's generator, which is seeded by the step. The
-    checkpoint in ``out`` is gone on with. Stops after ``steps`` steps, or after ``minutes``, with the rate cooling down over the last
-    fifth of whichever comes first. Returns the steps taken in all. Raises SlotIDError when the loss stops being a number.
+    checkpoint in ``out`` is gone on with. Stops after ``steps`` steps, or after ``minutes``, with the rate cooling down as a cosine
+    over the last half of whichever comes first. Returns the steps taken in all. Raises SlotIDError when the loss stops being a number.
     """
     from safetensors.torch import load_file, save_file
 
@@ -73,7 +73,7 @@ def school(
         spent = time.monotonic() - begun
         progress = max((step - first) / max(1, steps - first), spent / (60 * minutes) if minutes else 0.0)
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1.0, (step + 1) / WARM_UP) * min(1.0, max(0.02, (1 - progress) / 0.2))
+            group["lr"] = lr * min(1.0, (step + 1) / WARM_UP) * max(0.01, 0.5 - 0.5 * math.cos(math.pi * min(1.0, 2 - 2 * progress)))
         torch.manual_seed(seed * 1_000_003 + step)
         loss, numbers = loss_at(np.random.default_rng([seed, step]), step)
         value = float(loss.detach())

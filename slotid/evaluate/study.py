@@ -1,30 +1,31 @@
-"""The evaluation itself: which films are needed, made and read one by one, each kept at once; then every value."""
+"""The evaluation itself: which films are needed, made and read person by person, each kept at once; then every value."""
 
 from __future__ import annotations
 
-import sys
-import time
 import zlib
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from slotid.clip import read_clip
 from slotid.evaluate import controls, subjects
-from slotid.evaluate.cost import PeakMemory, parameters
+from slotid.evaluate.cost import parameters
+from slotid.evaluate.footage import Footage
 from slotid.evaluate.judges import Judges
-from slotid.evaluate.reading import Reading, load_table, save_table
-from slotid.evaluate.score import Target, score
+from slotid.evaluate.progress import Progress
+from slotid.evaluate.reading import Reading
+from slotid.evaluate.routing import summary
+from slotid.evaluate.score import score
 from slotid.evaluate.shelf import Shelf
 from slotid.evaluate.subjects import Wish
-from slotid.types import Clip, FaceTrack, Request, Result, SlotIDError
+from slotid.evaluate.workshop import MUTED, STEPS, STRENGTH, Workshop
+from slotid.types import Clip, SlotIDError
 
 NO_IDENTITY = "no_identity"
+MAIN_METHOD = "slots"
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,12 @@ class Settings:
     steps: int | None = None  # None: the backbone's own
     backbone: str = "tiny"
     gallery: int = 100  # test people among whom a film's person is looked for
-    control_people: int | None = None  # people for the reference controls; None: a quarter, 2 at least
+    control_people: int | None = None  # people for the reference controls and sweeps; None: a quarter, 2 at least
     kit: str | None = None
+    strengths: tuple[float, ...] = ()  # sweep of the strength of the identity
+    muted: bool = False  # sweep of the slots, each muted in turn
+    step_counts: tuple[int, ...] = ()  # sweep of the steps of the walk
+    part: tuple[int, int] | None = None  # (k, n): only the films of every n-th person, from the k-th (1-based); no report
 
     def __post_init__(self) -> None:
         for name, value, low, high in (("people", self.people, 2, 1000), ("films", self.films, 1, 50), ("gallery", self.gallery, 2, 5000)):
@@ -49,18 +54,30 @@ class Settings:
             raise SlotIDError(f"--control-people {self.control_people} is out of range; give 0 to --people ({self.people}).")
         if not 0 <= self.seed < 1000:
             raise SlotIDError(f"--seed {self.seed} is out of range; give 0 to 999.")
+        if any(not 0 <= value <= 2 for value in self.strengths):
+            raise SlotIDError(f"--strengths {self.strengths} are out of range; give 0 to 2.")
+        if any(not 1 <= value <= 100 for value in self.step_counts):
+            raise SlotIDError(f"--step-counts {self.step_counts} are out of range; give 1 to 100.")
+        if self.part is not None and not 1 <= self.part[0] <= self.part[1] <= 64:
+            raise SlotIDError(f"--part {self.part[0]}/{self.part[1]} is out of range; give for example 1/2 and, beside it, 2/2.")
 
     @property
     def controlled(self) -> int:
-        """How many people the reference controls are measured on."""
+        """How many people the reference controls and sweeps are measured on."""
         return min(self.people, max(2, self.people // 4)) if self.control_people is None else self.control_people
+
+    @property
+    def main(self) -> str | None:
+        """The method whose reference is spoilt and whose dials are turned: Slot-ID, else the last one that knows a person."""
+        knowing = [name for name in self.methods if name != "none"]
+        return MAIN_METHOD if MAIN_METHOD in knowing else knowing[-1] if knowing else None
 
 
 @dataclass(frozen=True)
 class Film:
     """One film that was judged."""
 
-    source: str  # a method, a ruler, or METHOD/REFERENCE_CONTROL
+    source: str  # a method, a ruler, a reference control, or a sweep's name and value
     wish: Wish
     path: Path
     reading: Reading
@@ -74,175 +91,134 @@ class Findings:
 
     films: list[Film] = field(default_factory=list)
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)  # method to parameters
-    notices: list[str] = field(default_factory=list)
+    sweeps: dict[str, list[str]] = field(default_factory=dict)  # name of a sweep to its values; its films' source is both together
+    routing: dict[str, dict[str, Any]] = field(default_factory=dict)  # method to statistics of its slots
+
+
+Job = tuple[str, Wish, Callable[[], tuple[Clip, dict[str, Any]]]]  # source, what is asked for, the making of it
 
 
 class Study:
-    """``run`` makes, reads and scores every film; interrupted, it goes on where it was."""
+    """``run`` makes, reads and scores every film; interrupted, it goes on where it was; parts may run side by side."""
 
     def __init__(self, settings: Settings, judges: Judges, out: str | Path, open_studio: Callable[..., Any] | None = None):
         from slotid.world.kit import load_kit
 
         self.settings, self.judges, self.shelf = settings, judges, Shelf(Path(out))
-        self.kit = load_kit(settings.kit)
-        self.names = self.kit.expr_names
+        kit = load_kit(settings.kit)
         if open_studio is None:
             from slotid.generate import open_studio
         self.open_studio = open_studio
+        self.footage = Footage(kit, self.shelf, judges, settings.gallery, settings.seed)
         self.people = [subjects.TEST + k for k in range(settings.people)]
-        self.wishes = [subjects.wish_of(who, k, settings.seed, self.names) for who in self.people for k in range(settings.films)]
-        self.notes = {
-            "seed": settings.seed,
-            "steps": settings.steps,
-            "backbone": settings.backbone,
-            "kit": zlib.crc32(self.kit.neutral.tobytes()),
-        }
-        self.shelf.agree(self.notes)
-        self.tracked = lru_cache(maxsize=64)(self._tracked)
+        notes = {"seed": settings.seed, "steps": settings.steps, "backbone": settings.backbone, "kit": zlib.crc32(kit.neutral.tobytes())}
+        self.shelf.agree(notes)
+        self.marks: dict[str, str] = {}
 
-    # --- real clips ---
-
-    def _rendered(self, take) -> Clip:
-        from slotid.world.take import film
-
-        return Clip(film(take, self.kit)[0], take.motion.seconds)
-
-    def clip_of(self, who: int, index: int, frames: int) -> Clip:
-        """A clip of a person by the number of its take, rendered once."""
-        path = self.shelf.path("clips", who, index)
-        self.shelf.film(path, lambda: (self._rendered(subjects.reference_take(who, index, frames, self.names)), {"rendered": True}))
-        return read_clip(path)
-
-    def reference(self, who: int) -> Clip:
-        """What a method is given."""
-        return self.clip_of(who, subjects.REFERENCE, subjects.REFERENCE_FRAMES)
-
-    def _tracked(self, who: int, index: int) -> FaceTrack:
-        from slotid.face.track import track_face
-
-        return track_face(self.clip_of(who, index, subjects.REFERENCE_FRAMES))
-
-    def template(self, who: int) -> Reading:
-        """A real clip of the person that no method is given: whom the films should show."""
-        self.clip_of(who, subjects.TEMPLATE, subjects.FRAMES)
-        return self.shelf.reading(self.shelf.path("clips", who, subjects.TEMPLATE), self.judges)
-
-    def portraits(self, tell: Progress) -> dict[int, np.ndarray]:
-        """Mean looks of the gallery's people and of the subjects: three moments of yet another scene each; kept in portraits.npz."""
-        from slotid.face.align import crop, smooth_boxes
-        from slotid.world.take import film
-
-        people = sorted({*self.people, *range(subjects.TEST, subjects.TEST + self.settings.gallery)})
-        path = self.shelf.folder / "portraits.npz"
-        table = load_table(path, self.judges.fingerprint)
-        known = dict(zip(table["people"].tolist(), table["looks"], strict=True)) if table else {}
-        for number, who in enumerate(people):
-            if who in known:
-                continue
-            tell.show("portraits", number, len(people))
-            take = subjects.reference_take(who, subjects.PORTRAIT, subjects.PORTRAIT_FRAMES, self.names)
-            frames, points = film(take, self.kit)
-            boxes = smooth_boxes(points, take.motion.seconds, np.ones(len(frames), bool))
-            mean = self.judges.looks(crop(frames, boxes, 128)).mean(axis=0)
-            known[who] = mean / max(float(np.linalg.norm(mean)), 1e-9)
-            if number % 10 == 9 or who == people[-1]:
-                kept = sorted(known)
-                table = {"people": np.array(kept), "looks": np.stack([known[person] for person in kept])}
-                save_table(path, {"mark": np.array(self.judges.fingerprint), **table})
-        return {who: known[who] for who in people}
-
-    def ruler(self, name: str, wish: Wish) -> Clip:
-        """The film of a ruler control."""
-        if name == "real_other_clip":
-            return self._rendered(wish.take)
-        if name == "random_person":
-            other = subjects.impostor_of(wish.person, self.settings.gallery, self.settings.seed)
-            return self._rendered(subjects.as_somebody_else(wish.take, other, self.names))
-        real = read_clip(self.shelf.path("real_other_clip", wish.person, wish.number))
-        return controls.RULER_FILMS[name](real, self.reference(wish.person), self._seed(wish))
-
-    def _seed(self, wish: Wish) -> int:
+    def seed_of(self, wish: Wish) -> int:
+        """The seed of a film: the same for every method and control, so that differences are not luck."""
         return int(np.random.SeedSequence([self.settings.seed, wish.person, wish.number]).generate_state(1)[0])
 
-    # --- generated films ---
+    # --- which films ---
 
-    def generated(self, studio, wish: Wish, reference: FaceTrack | None) -> tuple[Clip, dict[str, Any]]:
-        """One film by a method, and its note: settings, seconds per stage, memory."""
-        from slotid.generate import generate
+    def ruler_jobs(self, wish: Wish) -> Iterator[Job]:
+        """Films whose score is known. Each needs the ceiling's to be there."""
+        for name in controls.RULERS if wish.number == 0 else controls.ALWAYS:
+            yield name, wish, lambda n=name: (self.footage.ruler(n, wish, self.seed_of(wish)), {"control": n})
 
-        request = Request(
-            wish.prompt, reference, 1.0 if reference is not None else 0.0, steps=self.settings.steps, seed=self._seed(wish),
-            preview_every=0, likeness=False,
-        )  # fmt: skip
-        with PeakMemory() as memory:
-            result = [item for item in generate(studio, request) if isinstance(item, Result)][-1]
-        timings = {name: round(float(value), 3) for name, value in result.timings.items()}
-        return result.clip, {**result.settings, "generated": True, "timings": timings, "peak_mb": round(memory.megabytes)}
-
-    def _control_reference(self, name: str, who: int, seed: int) -> FaceTrack:
-        index = {"neutral_reference": subjects.NEUTRAL, "expressive_reference": subjects.EXPRESSIVE}.get(name, subjects.REFERENCE)
-        return controls.spoilt_reference(name, self.tracked(who, index), seed)
-
-    def _method_jobs(self, method: str, studio) -> Iterator[tuple[str, Wish, Callable[[], tuple[Clip, dict[str, Any]]]]]:
-        identity = method != "none"
-        for wish in self.wishes:
-            yield method, wish, lambda w=wish: self.generated(studio, w, self.tracked(w.person, subjects.REFERENCE) if identity else None)
-        few = [wish for wish in self.wishes if wish.number == 0][: self.settings.controlled]
-        if not identity:
+    def method_jobs(self, workshop: Workshop, wish: Wish) -> Iterator[Job]:
+        """Films by every method; for a person of the controls also from spoilt references and with dials turned."""
+        s, main = self.settings, self.settings.main
+        for method in s.methods:
+            yield method, wish, partial(workshop.film, method, wish)
+        if main is None or wish.number > 0 or wish.person - subjects.TEST >= s.controlled:
             return
-        for wish in few:
-            yield NO_IDENTITY, wish, lambda w=wish: self.generated(studio, w, None)
-            for name in controls.REFERENCE_CONTROLS:
-                if name != "references_all":  # that is the method itself: its films are taken
-                    yield (
-                        f"{method}/{name}",
-                        wish,
-                        lambda w=wish, n=name: self.generated(studio, w, self._control_reference(n, w.person, self._seed(w))),
-                    )
+        if "none" not in s.methods:
+            yield NO_IDENTITY, wish, partial(workshop.film, main, wish, NO_IDENTITY)
+        for name in controls.REFERENCE_CONTROLS:
+            yield name, wish, partial(workshop.film, main, wish, name)
+        for value in s.strengths:
+            if value != 1:
+                yield f"{STRENGTH} {value:g}", wish, partial(workshop.film, main, wish, strength=value)
+        for slot in range(workshop.slots(main)) if s.muted else ():
+            yield f"{MUTED} {slot}", wish, partial(workshop.film, main, wish, muted=slot)
+        for count in s.step_counts:
+            if count != self._own_steps(workshop):
+                yield f"{STEPS} {count}", wish, partial(workshop.film, main, wish, steps=count)
+
+    def _own_steps(self, workshop: Workshop) -> int | None:
+        return self.settings.steps or getattr(workshop.studios[self.settings.main].backbone.spec, "steps", None)
 
     # --- all of it ---
 
-    def run(self) -> Findings:
-        """Makes what is missing, reads it, scores it. Raises SlotIDError for an unknown method or backbone before any work."""
-        tell, found = Progress(), Findings()
+    def run(self) -> Findings | None:
+        """Makes what is missing, reads it, scores it; None where only a part was made.
+
+        Raises SlotIDError for an unknown method or backbone before any work.
+        """
+        s, tell, found = self.settings, Progress(), Findings()
         studios = {}
-        for method in self.settings.methods:
-            studios[method] = self.open_studio(backbone=self.settings.backbone, method=method)
+        for method in s.methods:
+            studios[method] = self.open_studio(backbone=s.backbone, method=method)
             found.sizes[method] = parameters(studios[method])
             self._same_weights(method, studios[method])
-        ruler_jobs = [
-            (name, wish, lambda n=name, w=wish: (self.ruler(n, w), {"control": n})) for wish in self.wishes for name in controls.RULERS
-        ]
-        method_jobs = [job for method, studio in studios.items() for job in self._method_jobs(method, studio)]
-        # no identity is the same film whichever method's studio makes it
-        jobs = list({(job[0], job[1].person, job[1].number): job for job in ruler_jobs + method_jobs}.values())
-        tell.expect([_kind(job[0]) for job in jobs])
-        portraits = self.portraits(tell)
-        targets = {who: self._target(who, portraits) for who in self.people}
-        for source, wish, make in jobs:
-            path = self.shelf.path(source, wish.person, wish.number)
-            with tell.timed(_kind(source)):
-                note = self.shelf.film(path, make)
-                reading = self.shelf.reading(path, self.judges)
-            found.films.append(Film(source, wish, path, reading, score(reading, targets[wish.person], wish.asked, self.judges), note))
+        workshop = Workshop(self.footage, studios, s.steps, self.seed_of)
+        first, every = s.part or (1, 1)
+        mine = self.people[first - 1 :: every]
+        jobs = {}
+        for who in mine:
+            wishes = [subjects.wish_of(who, k, s.seed, self.footage.names) for k in range(s.films)]
+            jobs[who] = [job for wish in wishes for job in (*self.ruler_jobs(wish), *self.method_jobs(workshop, wish))]
+        tell.expect([_kind(job[0]) for own in jobs.values() for job in own])
+        gallery = sorted({*self.people, *self.footage.gallery})[first - 1 :: every]
+        tell.expect(["portraits"] * len(gallery) + ["people known"] * len(mine))
+        for who in gallery:
+            with tell.timed("portraits"):
+                self.footage.portrait(who)
+        statistics: dict[str, dict[int, Any]] = {method: {} for method in s.methods}
+        for who in mine:
+            with tell.timed("people known"):
+                self.footage.templates(who)
+            target = self.footage.target(who) if s.part is None else None  # the gallery may be another part's
+            for source, wish, make in jobs[who]:
+                path = self.shelf.path(source, wish.person, wish.number)
+                with tell.timed(_kind(source)):
+                    note = self.shelf.film(path, make)
+                    reading = self.shelf.reading(path, self.judges)
+                if target is not None:
+                    found.films.append(Film(source, wish, path, reading, score(reading, target, wish.asked, self.judges), note))
+            for method in s.methods:
+                if workshop.slots(method):
+                    statistics[method][who] = workshop.routing(method, who, self.marks[method])
         tell.done()
-        self._all_frames(found)
+        if s.part is not None:
+            return None
+        self._same_films(found, workshop)
+        for method, rows in statistics.items():
+            known = {who: row for who, row in rows.items() if row is not None}
+            if known:
+                names = getattr(studios[method].method.config, "slot_names", ())
+                found.routing[method] = summary(list(known.values()), list(known), names, s.seed)
         return found
 
-    def _all_frames(self, found: Findings) -> None:
-        """The control "references_all" is the method's own films of the controlled people."""
-        first = {wish.person for wish in self.wishes if wish.number == 0 and wish.person - subjects.TEST < self.settings.controlled}
-        own = [f for f in found.films if f.source in self.settings.methods and f.source != "none"]
-        found.films += [
-            Film(f"{f.source}/references_all", f.wish, f.path, f.reading, f.values, f.note)
-            for f in own
-            if f.wish.number == 0 and f.wish.person in first
-        ]
-
-    def _target(self, who: int, portraits: dict[int, np.ndarray]) -> Target:
-        template = self.template(who)
-        gallery = [person for person in sorted(portraits) if person != who][: self.settings.gallery - 1]
-        return Target(who, template.template, template.habits, portraits[who], np.stack([portraits[person] for person in gallery]))
+    def _same_films(self, found: Findings, workshop: Workshop) -> None:
+        """The method's own films of the controlled people stand for all frames, strength 1 and its own number of steps."""
+        s, main = self.settings, self.settings.main
+        if main is None or not s.controlled:
+            return
+        as_is = [controls.ALL_FRAMES]
+        if s.strengths:
+            as_is.append(f"{STRENGTH} 1")
+            found.sweeps[STRENGTH] = [f"{value:g}" for value in sorted({*s.strengths, 1.0})]
+        if s.muted and workshop.slots(main):
+            as_is.append(f"{MUTED} none")
+            found.sweeps[MUTED] = ["none", *(str(k) for k in range(workshop.slots(main)))]
+        if s.step_counts:
+            own = self._own_steps(workshop)
+            as_is.append(f"{STEPS} {own}")
+            found.sweeps[STEPS] = [str(count) for count in sorted({*s.step_counts, own})]
+        own = [f for f in found.films if f.source == main and f.wish.number == 0 and f.wish.person - subjects.TEST < s.controlled]
+        found.films += [Film(name, f.wish, f.path, f.reading, f.values, f.note) for name in as_is for f in own]
 
     def _same_weights(self, method: str, studio) -> None:
         from torch import nn
@@ -250,6 +226,7 @@ class Study:
         from slotid.identity.weights import fingerprint
 
         marks = {f"weights of {method}": fingerprint(studio.method)} if isinstance(studio.method, nn.Module) else {}
+        self.marks[method] = next(iter(marks.values()), "")
         net = getattr(studio.backbone, "transformer", None)
         if isinstance(net, nn.Module):
             marks[f"backbone of {method}"] = fingerprint(net)
@@ -258,58 +235,3 @@ class Study:
 
 def _kind(source: str) -> str:
     return "control films" if source in controls.RULERS else "generated films"
-
-
-class Progress:
-    """One line on stderr with what is left, learnt from how long each kind of film took."""
-
-    def __init__(self) -> None:
-        self.waiting: dict[str, int] = defaultdict(int)
-        self.taken: dict[str, list[float]] = defaultdict(list)
-        self.live = sys.stderr.isatty()
-        self.last = 0.0
-
-    def expect(self, kinds: list[str]) -> None:
-        """What is to come."""
-        for kind in kinds:
-            self.waiting[kind] += 1
-
-    def show(self, what: str, done: int, of: int) -> None:
-        """``what`` is at ``done`` of ``of``; at most every 5 s where stderr is no terminal."""
-        if not self.live and time.monotonic() - self.last < 5:
-            return
-        self.last = time.monotonic()
-        line = f"{what} {done}/{of}{self.left()}"
-        print(f"\r{line:<78}" if self.live else line, end="" if self.live else "\n", file=sys.stderr, flush=True)
-
-    def left(self) -> str:
-        """ ", 2:31 left", or nothing while unknown."""
-        if not any(self.taken.values()):
-            return ""
-        usual = float(np.mean([second for seconds in self.taken.values() for second in seconds]))
-        rest = sum(count * (float(np.mean(self.taken[kind])) if self.taken[kind] else usual) for kind, count in self.waiting.items())
-        return f", {int(rest + 0.999) // 60}:{int(rest + 0.999) % 60:02d} left"
-
-    def timed(self, kind: str) -> _Timed:
-        """Context around one film."""
-        return _Timed(self, kind)
-
-    def done(self) -> None:
-        """Ends the line."""
-        if self.live:
-            print(file=sys.stderr)
-
-
-class _Timed:
-    def __init__(self, progress: Progress, kind: str):
-        self.progress, self.kind = progress, kind
-
-    def __enter__(self) -> None:
-        self.begun = time.monotonic()
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            p = self.progress
-            p.taken[self.kind].append(time.monotonic() - self.begun)
-            p.waiting[self.kind] -= 1
-            p.show(self.kind, len(p.taken[self.kind]), len(p.taken[self.kind]) + p.waiting[self.kind])

@@ -16,11 +16,11 @@ from slotid.world.splits import SPLITS
 from slotid.world.take import Take, direct, take_seed
 
 TEST = SPLITS["test"].start
-FRAMES, FPS = 25, 12.0  # of every real film: as long as the films that are judged
-REFERENCE_FRAMES = 48  # 4 s, what a method is given
-PORTRAIT_FRAMES, PORTRAIT_FPS = 3, 1.2
-# Numbers of a person's takes that nothing else uses.
-REFERENCE, TEMPLATE, PORTRAIT, NEUTRAL, EXPRESSIVE, FIRST_FILM = 1000, 1001, 1002, 1003, 1004, 2000
+FRAMES, FPS = 33, 12.0  # of every real film and reference: as long as the films that are judged
+PORTRAIT_FRAMES, PORTRAIT_FPS = 2, 0.7
+# Numbers of a person's takes that nothing else uses. A person is known to the judges by several clips in other scenes.
+REFERENCE, NEUTRAL, EXPRESSIVE, FIRST_FILM = 1000, 1003, 1004, 2000
+TEMPLATES, PORTRAITS = (1001, 1011, 1021), (1002, 1012, 1022)
 _OTHER_ACTS = tuple(act for act in ACTS if act not in HABIT_ACTS)
 _ELSE = {"light": LIGHTS, "background": BACKGROUNDS, "framing": FRAMINGS, "clothing": ("red_tshirt", "blue_jacket")}
 
@@ -79,11 +79,11 @@ def _fps(take: Take) -> float:
     return 1 / float(take.motion.seconds[1] - take.motion.seconds[0])
 
 
-def reference_take(who: int, index: int, frames: int, names: tuple[str, ...] | None = None) -> Take:
-    """A clean take of two acts (REFERENCE, TEMPLATE, EXPRESSIVE), of none (NEUTRAL), or three moments (PORTRAIT)."""
+def reference_take(who: int, index: int, names: tuple[str, ...] | None = None) -> Take:
+    """A clean take of two acts (REFERENCE, TEMPLATES, EXPRESSIVE), of none (NEUTRAL), or two moments (PORTRAITS)."""
     script = {NEUTRAL: Script(("stay_neutral",)), EXPRESSIVE: Script(("smile", "talk"))}.get(index)
     more = {} if names is None else {"expr_names": names}
-    fps = PORTRAIT_FPS if index == PORTRAIT else FPS
+    frames, fps = (PORTRAIT_FRAMES, PORTRAIT_FPS) if index in PORTRAITS else (FRAMES, FPS)
     return direct(who, index, frames, fps, reference=True, script=script, defects=0.0, **more)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slotid.evaluate.curves import CHANNELS, Curves, centred, channels_of, on_time
-from slotid.evaluate.judges import HOME, MOST_BYTES, below_bars, judges_missing, load_judges
+from slotid.evaluate.judges import HABIT_WIDTH, HOME, MOST_BYTES, below_bars, judges_missing, load_judges
 from slotid.evaluate.networks import LooksNet, contrast, in_ball, parameters_of
 from slotid.types import SlotIDError
 
@@ -23,7 +23,7 @@ def test_vectors_have_the_promised_shapes_and_lengths(judges):
     looks = judges.looks(crops)
     assert looks.shape == (5, 128) and np.allclose(np.linalg.norm(looks, axis=1), 1, atol=1e-5)
     habits = judges.habits(some_curves())
-    assert habits.shape == (32,) and 0 < np.linalg.norm(habits) < 1
+    assert habits.shape == (HABIT_WIDTH,) and 0 < np.linalg.norm(habits) < 1
     assert np.all(judges.habits(None) == 0) and judges.acts(None) == {}
     acts = judges.acts(some_curves())
     assert list(acts) == list(judges.acts_names) and sum(acts.values()) == pytest.approx(1, abs=1e-5)

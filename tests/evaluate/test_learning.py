@@ -65,29 +65,36 @@ def test_training_and_held_out_people_never_mix(lessons):
 
 def test_the_simulator_finds_the_map_and_the_noise(lessons):
     measuring = fit_measuring(made_lessons(people=24, held=0), ridge=1e-6, gain=0.0)  # enough people to show every way of talking
-    assert measuring.told > 0.98
+    assert measuring.told(made_lessons(people=24, held=0)) > 0.98
     fresh = perform_bank(range(FIRST + 500, FIRST + 503)).truth[:1, 0].astype(np.float32)
     wanted = fresh @ true_map()  # somebody else talks
     wanted -= np.median(wanted, axis=1, keepdims=True)
-    found = replace(measuring, noise=0 * measuring.noise).curves(fresh, np.random.default_rng(0))
-    assert found.shape == wanted.shape
+    found, seen = replace(measuring, rest=0 * measuring.rest).curves(fresh, np.random.default_rng(0))
+    assert found.shape == wanted.shape and seen.all()
     assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.95
     assert 0.005 < np.median(measuring.noise) < 0.02  # 0.01 went in
     with pytest.raises(SlotIDError, match="too few"):
         fit_measuring(lessons.of([0, 1]))
 
 
-def test_simulated_noise_hangs_together_over_time(lessons):
-    measuring = replace(fit_measuring(lessons), map=np.zeros((64, len(CHANNELS))), memory=np.full(len(CHANNELS), 0.8))
-    values = measuring.curves(np.zeros((300, 40, 64), np.float32), np.random.default_rng(0))[:, 5:]
-    # the median of the film is taken away, which lowers it a little
-    assert 0.5 < np.corrcoef(values[:, 1:].ravel(), values[:, :-1].ravel())[0, 1] < 0.85
+def test_what_the_map_leaves_over_keeps_its_order_and_its_gaps(lessons):
+    measuring = fit_measuring(lessons, gain=0.0)
+    slow = np.cumsum(np.random.default_rng(0).normal(size=measuring.rest.shape), axis=1).astype(np.float32)
+    seen = np.arange(FRAMES)[None] < np.arange(10, 10 + len(slow))[:, None]
+    values, there = replace(measuring, map=0 * measuring.map, rest=slow, seen=seen).curves(
+        np.zeros((40, FRAMES, 64), np.float32), np.random.default_rng(0)
+    )
+    assert np.corrcoef(values[:, 1:].ravel(), values[:, :-1].ravel())[0, 1] > 0.9  # trembling that hangs together over time
+    steps = np.diff(values[there.sum(axis=1) == 10][0], axis=0)  # the first film's, forwards or backwards, at one scale
+    own = np.diff(slow[0], axis=0)
+    assert max(abs(np.corrcoef(steps.ravel(), other.ravel())[0, 1]) for other in (own, own[::-1])) > 0.999
+    assert set(there.sum(axis=1)) <= set(seen.sum(axis=1))
 
 
 def test_bank_plays_every_act():
     bank = perform_bank(range(FIRST, FIRST + 80))
     played = {act for row in bank.acts for fact in row for act in fact.replace("+", ",").split(",")}
-    assert len(played) == 18 and bank.truth.shape == (80, 3, FRAMES, 64) and bank.habits.shape[0] == 80
+    assert len(played) == 18 and bank.truth.shape == (80, 4, FRAMES, 64) and bank.habits.shape[0] == 80
 
 
 def test_targets_and_labels():
@@ -166,13 +173,14 @@ def test_grade_of_acts_counts_exact_sets(lessons):
 
 def test_recipes_teach_grade_and_write_judges_that_load(tmp_path, lessons):
     out, judges = tmp_path / "out", tmp_path / "judges"
+    how = learn.Teaching(steps=6, batch=8, lr=1e-3, bank=40)
     with pytest.raises(SlotIDError, match="judge_looks"):
-        learn._teach_facts(out / "f", judges, lessons, None, None, 1, 40, 0)
-    told = learn._teach_looks(out / "l", judges, lessons, None, None, 6, 0, 0)
+        learn._teach_facts(out / "f", judges, lessons, None, how, None)
+    told = learn._teach_looks(out / "l", judges, lessons, None, how, None)
     assert told["steps"] == 6 and told["people"] == 5 and told["held_out"] == 4
-    told = learn._teach_habits(out / "h", judges, lessons, None, None, 3, 40, 0)
+    told = learn._teach_habits(out / "h", judges, lessons, None, how, None)
     assert told["simulated_people"] == 40 and {"still", "shuffled", "auc"} <= set(told)
-    learn._teach_facts(out / "f", judges, lessons, None, None, 2, 40, 0)
+    learn._teach_facts(out / "f", judges, lessons, None, how, None)
     found = load_judges(judges)
     note = json.loads((judges / "habits.json").read_text())
     assert found.quality["habits"]["auc"] == note["quality"]["auc"] and note["training"]["held_out"] == 4
@@ -183,4 +191,4 @@ def test_recipes_teach_grade_and_write_judges_that_load(tmp_path, lessons):
 
 def test_unknown_recipe():
     with pytest.raises(SlotIDError, match="judge_looks, judge_habits, judge_facts"):
-        learn.run_recipe("judge_ears", "somewhere")
+        learn.run_recipe("judge_ears", "somewhere", learn.Teaching(1, 1, 1e-3))

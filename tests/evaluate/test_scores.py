@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from slotid.evaluate.judges import HABIT_WIDTH
 from slotid.evaluate.reading import Reading, load_reading, read_film, save_reading
 from slotid.evaluate.score import METRICS, Target, score, shows_habits
 from slotid.types import Clip
@@ -21,7 +22,7 @@ def unit(rng, *shape):
 def target(judges):
     rng = np.random.default_rng(0)
     looks = unit(rng, 128)
-    return Target(7, looks, unit(rng, 32) * 0.9, looks, unit(rng, 99, 128))
+    return Target(7, looks, unit(rng, HABIT_WIDTH) * 0.9, looks, unit(rng, 99, 128))
 
 
 def film_of(looks, habits, judges, noise=0.0, act="talk", **changes):
@@ -48,7 +49,7 @@ def test_the_person_itself(judges, target):
 
 
 def test_another_person(judges, target):
-    other = film_of(target.gallery[3], np.zeros(32), judges)
+    other = film_of(target.gallery[3], np.zeros(HABIT_WIDTH), judges)
     got = score(other, target, TALK, judges)
     assert got["looks_likeness"] < 0.3 and got["rank1"] == 0 and got["margin"] < -0.5
     assert got["habit_likeness"] < 0.1
@@ -56,7 +57,8 @@ def test_another_person(judges, target):
 
 
 def test_a_frozen_face_cannot_win(judges, target):
-    frozen = film_of(target.looks, np.zeros(32), judges, act="stay_neutral", jitter=0.0, flicker=0.0, pose_range=0.0, expression_range=0.0)
+    still = {"jitter": 0.0, "flicker": 0.0, "pose_range": 0.0, "expression_range": 0.0}
+    frozen = film_of(target.looks, np.zeros(HABIT_WIDTH), judges, act="stay_neutral", **still)
     got = score(frozen, target, TALK, judges)
     assert got["looks_likeness"] > 1  # the face is perfect, and all the rest gives it away
     assert got["habit_likeness"] < 0.1 and got["naturalness"] == 0 and got["prompt_following"] == 0.5

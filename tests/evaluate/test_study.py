@@ -58,14 +58,14 @@ def test_spoilt_references_keep_what_they_promise():
     from small import small_face
 
     track = small_face(frames=24, hidden=(3, 4))
-    shuffled = controls.spoilt_reference("reference_shuffled", track, 0)
+    shuffled = controls.spoilt_reference("shuffled", track, 0)
     assert np.array_equal(shuffled.seconds, track.seconds) and not np.array_equal(shuffled.crops, track.crops)
     assert sorted(c.tobytes() for c in shuffled.crops) == sorted(c.tobytes() for c in track.crops)
-    still = controls.spoilt_reference("reference_still", track, 0)
+    still = controls.spoilt_reference("still", track, 0)
     assert (still.crops == still.crops[0]).all() and len(still.seconds) == 24 and still.seen.all()
-    five = controls.spoilt_reference("references_5", track, 0)
+    five = controls.spoilt_reference("frames5", track, 0)
     assert len(five.crops) == 5 and five.seen.all() and five.seconds[0] == track.seconds[0] and five.seconds[-1] == track.seconds[-1]
-    assert controls.spoilt_reference("references_all", track, 0) is track
+    assert controls.spoilt_reference("frames_all", track, 0) is track
 
 
 def test_ruler_films():
@@ -142,7 +142,7 @@ def test_report_of_a_small_run_and_its_resumption(pipeline, egg_kit, judges_fold
     assert len(report["judges"]["below"]) == 3  # these judges are random, and the report says so
     assert json.loads((out / "report.json").read_text()) == report
     text = (out / "report.md").read_text()
-    assert "real_other_clip" in text and "## Cost" in text and all((out / name).is_file() for name in report["pictures"])
+    assert "ceiling" in text and "## Cost" in text and all((out / name).is_file() for name in report["pictures"])
 
     # the generated film carries what made it; rendered ones claim nothing
     from slotid.clip import read_settings
@@ -167,6 +167,11 @@ def test_report_of_a_small_run_and_its_resumption(pipeline, egg_kit, judges_fold
         (("--methods", "wonder"), "wonder"),
         (("--people", "1"), "people"),
         (("--steps", "0"), "steps"),
+        (("--part", "3/2"), "--part"),
+        (("--part", "half"), "--part"),
+        (("--strengths", "0,3"), "strengths"),
+        (("--step-counts", "few"), "--step-counts"),
+        (("--threads", "0"), "threads"),
         (("--judges", "nowhere"), "judge_looks"),
         (("--kit", "nowhere.npz"), "(?i)kit"),
         (("--real", "nowhere"), "no folder"),
@@ -181,21 +186,52 @@ def test_bad_input_is_one_sentence(words, said, tmp_path, judges_folder):
         evaluate("--out", tmp_path / "no" / "where", *words)
 
 
-def test_reference_controls_are_generated(pipeline, head_kit, judges, tmp_path):
-    """With real heads: a method's films from spoilt references; needs the head kit."""
-    settings = Settings(("slots",), people=2, films=1, steps=1, backbone=str(pipeline), gallery=2, control_people=1, kit=head_kit)
+def test_two_parts_side_by_side_and_their_assembly(pipeline, egg_kit, judges_folder, tmp_path, capsys):
+    """What two processes make apart is what one makes alone; the final run makes nothing."""
+    words = ["--methods", "none", "--people", 3, "--gallery", 4, "--steps", 1, "--backbone", pipeline, "--threads", 1]
+    words += ["--judges", judges_folder, "--kit", egg_kit]
+    apart, alone = tmp_path / "apart", tmp_path / "alone"
+    for part in ("1/2", "2/2"):
+        assert evaluate(*words, "--out", apart, "--part", part) == 0
+        assert not (apart / "report.json").exists()
+    made = {path: os.stat(path).st_mtime_ns for path in apart.glob("films/*/*.*")}
+    assert {int(path.stem.split("_")[0]) - subjects.TEST for path in apart.glob("films/none/*.mp4")} == {0, 1, 2}
+    capsys.readouterr()
+    assert evaluate(*words, "--out", apart, "--json") == 0
+    joined = json.loads(capsys.readouterr().out)
+    assert {path: os.stat(path).st_mtime_ns for path in apart.glob("films/*/*.*")} == made
+    assert evaluate(*words, "--out", alone, "--json") == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert joined["films"] == whole["films"] and joined["controls"] == whole["controls"]
+
+
+def test_reference_controls_and_sweeps_are_generated(pipeline, head_kit, judges, tmp_path):
+    """With real heads: a method's films from spoilt references and with its dials turned; needs the head kit."""
+    from slotid.evaluate.report import build_report
+
+    settings = Settings(
+        ("slots", "none"), 2, 1, steps=1, backbone=str(pipeline), gallery=2, control_people=1, kit=head_kit,
+        strengths=(0.0, 1.0, 2.0), muted=True, step_counts=(2,),
+    )  # fmt: skip
     study = Study(settings, judges, tmp_path / "run")
-    studio = study.open_studio(backbone=settings.backbone, method="slots")
-    jobs = list(study._method_jobs("slots", studio))
-    assert [job[0] for job in jobs].count("slots") == 2
-    assert {job[0] for job in jobs} == {
-        "slots",
-        "no_identity",
-        *(f"slots/{n}" for n in controls.REFERENCE_CONTROLS if n != "references_all"),
-    }
-    first = {source: make for source, wish, make in jobs if wish.person == subjects.TEST}
-    whole, few = first["slots"]()[0], first["slots/references_2"]()[0]
-    assert whole.frames.shape == few.frames.shape and not np.array_equal(whole.frames, few.frames)
+    found = study.run()
+    report = build_report(found, settings, judges, "test")
+    assert set(report["methods"]) == {"slots", "none"}
+    assert set(report["controls"]) == {*controls.RULERS, *controls.REFERENCE_CONTROLS, "frames_all", "no_identity"}
+    slots = report["sweeps"]["muted"].keys() - {"none"}
+    assert set(report["sweeps"]["strength"]) == {"0", "1", "2"} and set(report["sweeps"]["steps"]) == {"1", "2"} and len(slots) > 1
+    assert set(report["routing"]) == {"slots"} and len(report["routing"]["slots"]["slots"]) == len(slots)
+    films = {(film.source, film.wish.person): film for film in found.films}
+    from slotid.clip import read_clip
+
+    def shown(source):
+        return read_clip(films[source, subjects.TEST].path).frames
+
+    assert np.array_equal(shown("strength 0"), shown("none"))  # law 2, through the whole evaluation
+    assert np.array_equal(shown("strength 1"), shown("slots")) and np.array_equal(shown("frames_all"), shown("slots"))
+    for other in ("shuffled", "still", "frames2", "neutral", "strength 2", "muted 0", "steps 2"):
+        assert not np.array_equal(shown(other), shown("slots")), other
+    assert films["slots", subjects.TEST].note["timings"]["remember"] > 0 and "remember" not in films["none", subjects.TEST].note["timings"]
 
 
 def test_the_ruler_on_real_renders(trained_judges, head_kit, tmp_path):
@@ -206,10 +242,10 @@ def test_the_ruler_on_real_renders(trained_judges, head_kit, tmp_path):
     study = Study(settings, trained_judges, tmp_path / "run")
     controls_found = build_report(study.run(), settings, trained_judges, "test")["controls"]
     mean = {name: {metric: value["mean"] for metric, value in row.items()} for name, row in controls_found.items()}
-    real, floor = mean["real_other_clip"], mean["random_person"]
+    real, floor = mean["ceiling"], mean["floor"]
     assert 0.75 < real["looks_likeness"] < 1.25 and abs(floor["looks_likeness"]) < 0.3
     assert 0.5 < real["habit_likeness"] and floor["habit_likeness"] < real["habit_likeness"] - 0.3
-    assert mean["shuffled_in_time"]["habit_likeness"] < real["habit_likeness"]
-    assert mean["shuffled_in_time"]["looks_likeness"] == pytest.approx(real["looks_likeness"], abs=0.1)
-    assert mean["still_repeated"]["habit_likeness"] < 0.35 and mean["still_repeated"]["naturalness"] < 0.2
+    assert mean["real_shuffled"]["habit_likeness"] < real["habit_likeness"]
+    assert mean["real_shuffled"]["looks_likeness"] == pytest.approx(real["looks_likeness"], abs=0.1)
+    assert mean["real_still"]["habit_likeness"] < 0.35 and mean["real_still"]["naturalness"] < 0.2
     assert mean["noise"]["detection_rate"] == 0 and mean["noise"]["looks_likeness"] == 0
