@@ -15,12 +15,13 @@ SENTENCES = ("a person smiles in a park", "a man talks to the camera", "a woman 
 SIZES = dict(
     channels=8, vae_base=8, vae_decoder_base=8, heads=2, head_dim=16, depth=2, ffn=64, frequencies=32,
     text_width=32, text_length=16, text_depth=1, text_heads=2, text_ffn=48, size=(64, 64), frames=9, frames_min=5, frames_max=17,
+    predicts="velocity",
 )  # fmt: skip
 
 
-def small_backbone(seed: int = 0):
+def small_backbone(seed: int = 0, **changes):
     """A random frozen Wan pipeline of 64x64 films, latents (8, T', 4, 4)."""
-    return build_tiny(seed, SENTENCES, **SIZES)
+    return build_tiny(seed, SENTENCES, **(SIZES | changes))
 
 
 def small_config(**changes) -> SlotConfig:

@@ -41,4 +41,4 @@ def world(sparse: bool, people: int = 6, seed: int = 0) -> Latents:
 
 def embedder():
     torch.manual_seed(0)
-    return PersonEmbedder(width=32, hidden=16)
+    return PersonEmbedder(width=32)

@@ -39,6 +39,7 @@ class Spec:
     steps: int = 16
     text_guidance: float = 3.0
     text_guidance_low: float | None = None  # of the low-noise expert, where the wish says nothing; None: the same
+    predicts: str = "velocity"  # what the transformer's output means: "velocity", or "sample", the clean latent
     boundary: float | None = None  # time in [0, 1] below which a second expert takes over; None: there is one
     identity_guidance: float = 1.5
     max_prompt_chars: int = 1000

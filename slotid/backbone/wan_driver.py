@@ -21,6 +21,7 @@ from slotid.types import Conditioning, SlotIDError
 ADAPTER = "slotid"
 NOTHING = Conditioning()  # asks for nothing: the library's own forward
 SUPPORTED = ("context", "reference", "patch")
+LEAST_TIME = 0.05  # below it the velocity of a clean-sample prediction is not divided by the time any further: noise there is invisible
 
 
 class LoraWeights(nn.Module):
@@ -188,7 +189,11 @@ class WanBackbone:
         with self._lock, self._bent(given.lora), torch.set_grad_enabled(torch.is_grad_enabled() and cache is None):
             self._need(name)
             belongs(cache, text, given)
-            return self._forward(net, name, x.to(self.device, net.dtype), times * 1000.0, text, given, cache)
+            x = x.to(self.device, net.dtype)
+            told = self._forward(net, name, x, times * 1000.0, text, given, cache)
+        if self.spec.predicts == "velocity":
+            return told
+        return ((x.float() - told.float()) / times.clamp_min(LEAST_TIME).view(-1, 1, 1, 1, 1)).to(x)
 
     def _by_expert(self, x: Tensor, times: Tensor, text: Tensor, given: Conditioning, early: Tensor) -> Tensor:
         """A training batch whose times lie on both sides of the boundary: each expert its samples, put back in order."""

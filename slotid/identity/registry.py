@@ -8,6 +8,9 @@ from slotid.types import SlotIDError
 
 METHODS: dict[str, str] = {  # name -> module:class, imported when it is asked for
     "slots": "slotid.identity.slots:SlotID",
+    "anchor": "slotid.identity.variants:AnchorOnly",
+    "mean": "slotid.identity.variants:MeanPooled",
+    "attention": "slotid.identity.variants:SoftAttention",
     "exemplars": "slotid.identity.exemplars:Exemplars",
     "none": "slotid.identity.method:Method",
 }

@@ -81,6 +81,7 @@ class SlotID(nn.Module, Method):
     """Slot-ID as a method. ``encode`` and ``tokens`` are used by training and by ``remember``/``condition`` alike."""
 
     name = "slots"
+    reader = "sinkhorn"  # of the weights that are trained for it
     version = 1
     says = "identity slots read out of the whole clip: how the person looks and moves"
     trained = True

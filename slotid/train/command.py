@@ -24,6 +24,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--stills", type=Path, help="shards at a low frame rate (runs/stills)")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="checkpoints and caches (runs)")
     parser.add_argument("--assets", type=Path, help="where assemble writes (assets/tiny)")
+    parser.add_argument("--method", help="slots_*: slots, or the variant anchor, mean or attention (slots)")
     parser.add_argument("--steps", type=int, help="instead of the recipe's own number")
     parser.add_argument("--minutes", type=float, help="stop, resumable, after so long")
     parser.add_argument("--threads", type=int, help="CPU threads (all)")
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         import torch
 
         torch.set_num_threads(args.threads)
-    foreign = ("clips", "stills", "assets") if args.recipe == NAME else wan_command.OPTIONS
+    foreign = ("clips", "stills", "assets", "method") if args.recipe == NAME else wan_command.OPTIONS
     for name in foreign:
         if getattr(args, name):
             raise SlotIDError(
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if args.recipe == NAME:
         return wan_command.run(args)
     clips, stills = args.clips or Path("runs/clips"), args.stills or Path("runs/stills")
-    job = recipes.Job(clips, stills, args.out, args.assets or Path("assets/tiny"), args.steps, args.minutes)
+    job = recipes.Job(clips, stills, args.out, args.assets or Path("assets/tiny"), args.steps, args.minutes, args.method or "slots")
     found = recipes.run(args.recipe, job)
     print(json.dumps({"recipe": args.recipe, **found}), file=sys.stdout if args.json else sys.stderr)
     return 0

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from slotid.types import SlotIDError
 
-REFERENCE_FRAMES = 17
+REFERENCE_FRAMES = 22  # 8 a second of 2.75 s
 CELL = 16  # pixels per latent cell
 
 
@@ -62,8 +62,11 @@ class Latents:
 
 
 @torch.no_grad()
-def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None = None, crop: int = 128) -> Latents:
+def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None = None, crop: int = 128, spoilt: float = 0.35) -> Latents:
     """Encodes all complete shards of ``folder``; ``cache`` (a safetensors file) keeps what was done.
+
+    The share ``spoilt`` of the clips gives its crops as a cheap webcam would (noise, compression, blur, light, a passing hand), while
+    the film itself, which is a target, stays clean.
 
     Raises SlotIDError when there is nothing to encode.
     """
@@ -85,7 +88,7 @@ def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None =
     with SolvedEncoder(vae):
         for number, record in enumerate(records):
             key = (record.person, record.index)
-            rows.append(known[key] if key in known else _encode_clip(vae, record, picked, sparse, crop))
+            rows.append(known[key] if key in known else _encode_clip(vae, record, picked, sparse, crop, spoilt))
             if number % 200 == 0:
                 print(f"encoded {number} of {len(records)} clips of {folder}", file=sys.stderr, flush=True)
     table = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
@@ -100,7 +103,7 @@ def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None =
     )
 
 
-def _encode_clip(vae: nn.Module, record, picked: list[int], sparse: bool, size: int) -> dict[str, Tensor]:
+def _encode_clip(vae: nn.Module, record, picked: list[int], sparse: bool, size: int, spoilt: float) -> dict[str, Tensor]:
     """One row of ``Latents``."""
     from slotid.face.align import crop as cut
     from slotid.face.align import smooth_boxes
@@ -108,7 +111,7 @@ def _encode_clip(vae: nn.Module, record, picked: list[int], sparse: bool, size: 
 
     frames = record.frames()
     boxes = smooth_boxes(record.points5, record.seconds, np.ones(len(frames), bool))
-    faces = cut(frames[picked], boxes[picked], size)
+    faces = cut(_as_filmed(record, frames, spoilt)[picked], boxes[picked], size)
     with StillConvs(vae):
         crops = vae._encode(to_video(faces[:, None])).chunk(2, 1)[0][:, :, 0]
         film = vae._encode(to_video(frames[:, None])).chunk(2, 1)[0][:, :, 0].transpose(0, 1) if sparse else None
@@ -126,6 +129,17 @@ def _encode_clip(vae: nn.Module, record, picked: list[int], sparse: bool, size: 
         "reach": torch.tensor(reach, dtype=torch.float32),
         "vectors": torch.tensor(record.vector, dtype=torch.float32),
     }
+
+
+def _as_filmed(record, frames: np.ndarray, share: float) -> np.ndarray:
+    """What the visitor's camera would have sent of this clip."""
+    from slotid.world.scene import sample_scene
+    from slotid.world.webcam import degrade
+
+    seed = int(np.random.SeedSequence([record.person, record.index, 41]).generate_state(1)[0])
+    if np.random.default_rng(seed).random() >= share:
+        return frames
+    return degrade(frames, record.points5, sample_scene(seed, reference=True).webcam, seed)
 
 
 def latent_scale(backbone) -> tuple[Tensor, Tensor]:

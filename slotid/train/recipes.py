@@ -22,9 +22,9 @@ from typing import Any
 from slotid.train.loop import Plan
 from slotid.types import SlotIDError
 
-LATENT_CHANNELS = 32
-STILL_CHANNELS = 24  # of a later latent frame; the other 8 hold motion
-LEAST_SCALE = 0.5  # deviation of the least important latent channel given to the flow; the first has 1
+LATENT_CHANNELS = 48
+STILL_CHANNELS = 36  # of a later latent frame; the other 12 hold motion
+LEAST_SCALE = 0.4  # deviation of the least important latent channel given to the flow; the first has 1
 LORA_RANK = 16
 GUIDANCE = 2.0  # text and identity alike: two streams a step instead of three; 1.7 is paler, 2.5 burns
 
@@ -39,6 +39,7 @@ class Job:
     assets: Path
     steps: int | None = None  # None: the recipe's own
     minutes: float | None = None  # None: until the steps are done
+    method: str = "slots"  # or one of identity.variants, for the slots_* stages
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,12 @@ def _latents(job: Job, vae):
 
 def base(job: Job, plan: Plan | None) -> dict[str, Any]:
     """Transformer and text encoder from nothing, told persons by the privileged embedder in most steps."""
+    import shutil
+
     import torch
 
     from slotid.train.base import PersonEmbedder, train_base
+    from slotid.train.quick import float_attention, muon
 
     backbone = new_backbone(job)
     clips, stills = _latents(job, backbone.vae)
@@ -165,37 +169,42 @@ def base(job: Job, plan: Plan | None) -> dict[str, Any]:
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps([rows.mean(1).tolist(), (rows.std(1) / scale).tolist()]))
     _set_latents(backbone, *json.loads(note.read_text()))
-    torch.manual_seed(0)
-    return train_base(backbone, PersonEmbedder(), clips, stills, plan, job.out / "base", still_share=0.3, minutes=job.minutes)
+    options = {"still_share": 0.25, "minutes": job.minutes, "optimizers": muon, "compiled": shutil.which("g++") is not None}
+    with float_attention():
+        return train_base(backbone, PersonEmbedder(), clips, stills, plan, job.out / "base", **options)
 
 
 def trained_base(job: Job):
-    """The frozen backbone and embedder of a finished ``base`` run."""
-    import torch
-
+    """The frozen backbone of a finished ``base`` run."""
     from slotid.train.base import BaseLearner, PersonEmbedder
     from slotid.train.loop import load_weights
 
     backbone = new_backbone(job)
-    torch.manual_seed(0)
-    embedder = PersonEmbedder()
-    learner = BaseLearner(backbone, embedder)
+    learner = BaseLearner(backbone, PersonEmbedder())
     load_weights(learner, job.out / "base" / "checkpoint")
     learner.requires_grad_(False)
-    return backbone, embedder
+    return backbone
 
 
 def _learner(job: Job, lora: bool):
     import torch
 
     from slotid.backbone.backbone import LoraPlan
-    from slotid.identity.slots import SlotConfig, SlotID
+    from slotid.identity.slots import SlotConfig
+    from slotid.identity.variants import VARIANTS
+    from slotid.train.base import PersonEmbedder
     from slotid.train.slots import SlotLearner
 
-    backbone, embedder = trained_base(job)
+    kinds = {kind.name: kind for kind in VARIANTS}
+    if job.method not in kinds:
+        raise SlotIDError(f"Method '{job.method}' is not trained by this recipe; choose one of {', '.join(kinds)}.")
+    kind = kinds[job.method]
+    # reading needs no base, only the VAE and the latents' scale: it may run while the base is trained
+    backbone = trained_base(job) if lora else new_backbone(job)
     weights = backbone.adopt(LoraPlan(rank=LORA_RANK)) if lora else None
     torch.manual_seed(1)
-    return SlotLearner(SlotID(SlotConfig(latent_channels=LATENT_CHANNELS)), backbone, embedder, weights)
+    method = kind(SlotConfig(latent_channels=LATENT_CHANNELS, reader=kind.reader))
+    return SlotLearner(method, backbone, PersonEmbedder(), weights)
 
 
 def slots_read(job: Job, plan: Plan | None) -> dict[str, Any]:
@@ -204,46 +213,56 @@ def slots_read(job: Job, plan: Plan | None) -> dict[str, Any]:
 
     learner = _learner(job, lora=False)
     clips, stills = _latents(job, learner.backbone[0].vae)
-    return train_slots(learner, clips, stills, plan, job.out / "slots_read", with_flow=False, minutes=job.minutes)
+    return train_slots(learner, clips, stills, plan, job.out / f"{job.method}_read", with_flow=False, minutes=job.minutes)
 
 
 def slots_flow(job: Job, plan: Plan | None) -> dict[str, Any]:
     """Encoder, gates and LoRA by the frozen base's own velocity, on cross-scene pairs."""
     from slotid.train.loop import load_weights
+    from slotid.train.quick import float_attention
     from slotid.train.slots import train_slots
 
-    learner = _learner(job, lora=True)
-    if not (job.out / "slots_flow" / "checkpoint").exists():
-        load_weights(learner, job.out / "slots_read" / "checkpoint")
+    learner, out = _learner(job, lora=True), job.out / f"{job.method}_flow"
+    if not (out / "checkpoint").exists():
+        load_weights(learner, job.out / f"{job.method}_read" / "checkpoint")
     clips, stills = _latents(job, learner.backbone[0].vae)
-    return train_slots(learner, clips, stills, plan, job.out / "slots_flow", with_flow=True, meet=0.5, minutes=job.minutes)
+    with float_attention():
+        return train_slots(learner, clips, stills, plan, out, with_flow=True, meet=0.5, minutes=job.minutes)
 
 
 def assemble(job: Job, plan: Plan | None) -> dict[str, Any]:
-    """Writes the trained pipeline, the method's weights and the embedder into ``assets/tiny``."""
-    from safetensors.torch import save_file
+    """Writes the trained pipeline into ``assets/tiny``, and the weights of every method that has been trained."""
+    import shutil
 
     from slotid.backbone.tiny import save_tiny
+    from slotid.identity.variants import VARIANTS
     from slotid.train.loop import load_weights
 
-    stage = "slots_flow" if (job.out / "slots_flow" / "checkpoint").exists() else "slots_read"
-    learner = _learner(job, lora=stage == "slots_flow")
-    load_weights(learner, job.out / stage / "checkpoint")
-    backbone, embedder = trained_base(job)
+    backbone = trained_base(job)
     backbone.spec = replace(backbone.spec, text_guidance=GUIDANCE, identity_guidance=GUIDANCE)
     job.assets.mkdir(parents=True, exist_ok=True)
+    for stale in ("transformer", "vae"):  # other sizes may have had other numbers of files
+        shutil.rmtree(job.assets / stale, ignore_errors=True)
     save_tiny(backbone, job.assets)
-    learner.method.eval().save_pretrained(job.assets / "identity" / "slots", "tiny", learner.lora, recipe=stage)
-    save_file({n: t.half().contiguous() for n, t in embedder.state_dict().items()}, job.assets / "person_embedder.safetensors")
+    made = {}
+    for kind in VARIANTS:
+        stage = next((s for s in ("flow", "read") if (job.out / f"{kind.name}_{s}" / "checkpoint").exists()), None)
+        if stage is None:
+            continue
+        learner = _learner(replace(job, method=kind.name), lora=stage == "flow")
+        load_weights(learner, job.out / f"{kind.name}_{stage}" / "checkpoint")
+        folder = job.assets / "identity" / kind.name
+        learner.method.eval().save_pretrained(folder, "tiny", learner.lora, recipe=f"slots_{stage}")
+        made[kind.name] = stage
     sizes = {str(p.relative_to(job.assets)): p.stat().st_size for p in sorted(job.assets.rglob("*.safetensors"))}
-    return {"from": stage, "bytes": sum(sizes.values()), "files": sizes}
+    return {"methods": made, "bytes": sum(sizes.values()), "files": sizes}
 
 
 RECIPES: dict[str, Recipe] = {
     "vae_solve": Recipe(vae_solve, None, "linear bound 27 dB on stills, 26 dB on clips; the decoder starts at 19.8 dB"),
     "vae_stills": Recipe(vae_stills, Plan(steps=9000, batch=8, lr=2e-4, warmup=300, cooldown=0.15, ema=0.99), "23 dB after 150 steps"),
     "vae_clips": Recipe(vae_clips, Plan(steps=3000, batch=2, lr=1e-4, warmup=100, cooldown=0.3, ema=0.99), "see LOG.md"),
-    "base": Recipe(base, Plan(steps=5000, batch=6, lr=5e-4, warmup=150, cooldown=0.25, ema=0.998), "see LOG.md"),
+    "base": Recipe(base, Plan(steps=2800, batch=20, lr=1e-3, warmup=100, cooldown=0.25, ema=0.995, precision="bf16"), "see LOG.md"),
     "slots_read": Recipe(slots_read, Plan(steps=3000, batch=12, lr=6e-4, warmup=100, cooldown=0.2, ema=0.998), "see LOG.md"),
     "slots_flow": Recipe(slots_flow, Plan(steps=2000, batch=6, lr=2e-4, warmup=100, cooldown=0.3, ema=0.998), "see LOG.md"),
     "assemble": Recipe(assemble, None, "assets/tiny, about 55 MB in files under 16 MB"),

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from slotid import flow
 from slotid.identity.slots import Encoded, SlotID
-from slotid.train.base import TOKENS, PersonEmbedder, take_batch
+from slotid.train.base import TOKENS, PersonEmbedder, take_batch, time_weight, told_groups
 from slotid.train.loop import Plan, fit
 from slotid.train.pairs import Latents, latent_scale, partners
 from slotid.types import Conditioning
@@ -31,12 +31,10 @@ class SlotLearner(nn.Module):
 
     def __init__(self, method: SlotID, backbone, embedder: PersonEmbedder, lora: nn.Module | None):
         super().__init__()
-        from slotid.world.person import PERSON_LAYOUT
-
         self.method, self.lora = method, lora
         self.backbone, self.teacher = [backbone], [embedder.requires_grad_(False).eval()]  # in lists: not trained, not saved
         width = method.config.width
-        self.layout = [PERSON_LAYOUT[name] for name in TOKENS]
+        self.layout = told_groups()
         self.heads = nn.ModuleList(nn.Linear(width, g.stop - g.start) for g in self.layout)
         self.anchor_heads = nn.ModuleList(nn.Linear(width, self.layout[k].stop - self.layout[k].start) for k in ANCHORS)
 
@@ -81,7 +79,7 @@ class SlotLearner(nn.Module):
         t = flow.sample_times(len(x0), backbone.spec.shift).to(x0)
         noise = torch.randn_like(x0)
         predicted = backbone.velocity(flow.at(x0, noise, t), t, batch["text"], Conditioning(context=tokens, lora=1.0))
-        return flow.loss(predicted, flow.target(x0, noise), batch["weight"])
+        return flow.loss(predicted, flow.target(x0, noise), batch["weight"] * time_weight(backbone, t))
 
 
 def references(data: Latents, rows: np.ndarray, rng: np.random.Generator, mean: Tensor, std: Tensor, frames: int) -> dict:

@@ -173,3 +173,34 @@ def test_what_a_backbone_cannot_do_is_refused_by_name(backbone):
         backbone.velocity(x, 0.5, text, Conditioning(lora=1.0))
     with pytest.raises(SlotIDError, match="'itself' or 'all'"):
         backbone.velocity(x, 0.5, text, Conditioning(reference=Reference(torch.zeros(1, 8, 1, 4, 4), (0, 0, 0), "some")))
+
+
+def test_law_1_a_clean_sample_becomes_the_velocity_that_leads_there():
+    backbone, same = small_backbone(4, predicts="sample"), small_backbone(4)
+    x, t, text = torch.randn(3, 8, 2, 4, 4), torch.tensor([0.9, 0.4, 0.01]), backbone.read(["a man talks"] * 3)
+    with torch.no_grad():
+        clean = same.velocity(x, t, text)  # the same network: its output, read as the clean latent
+        velocity = backbone.velocity(x, t, text)
+    assert torch.allclose(flow.clean(x, velocity, t)[:2], clean[:2], atol=1e-5)
+    assert torch.allclose(velocity[2], (x[2] - clean[2]) / 0.05, atol=1e-4), "near time 0 the division stops growing"
+
+
+def test_law_1_the_stock_pipeline_knows_what_the_transformer_predicts():
+    from diffusers import WanPipeline
+
+    backbone = small_backbone(5, predicts="sample")
+    with torch.no_grad():
+        backbone.transformer.proj_out.weight.zero_()
+        backbone.transformer.proj_out.bias.copy_(torch.linspace(-1, 1, 32))
+    pipeline = WanPipeline(
+        backbone.tokenizer, backbone.text_encoder, backbone.vae, backbone.scheduler, transformer=backbone.transformer
+    )  # fmt: skip
+    pipeline.set_progress_bar_config(disable=True)
+    found = pipeline(
+        "a man talks", height=64, width=64, num_frames=5, num_inference_steps=6, guidance_scale=1.0, output_type="latent",
+        max_sequence_length=16, generator=torch.Generator().manual_seed(0),
+    ).frames  # fmt: skip
+    text = backbone.read(["a man talks"])
+    with torch.no_grad():
+        wanted = flow.clean(found, backbone.velocity(found, 0.5, text), 0.5)
+    assert torch.allclose(found, wanted, atol=1e-4), "a transformer that always says the same clean latent must be believed"
