@@ -26,7 +26,7 @@ def small_backbone(seed: int = 0, **changes):
 
 def small_config(**changes) -> SlotConfig:
     """Sizes of an encoder that fits ``small_backbone``."""
-    sizes = dict(latent_channels=8, grid=4, width=24, slots=8, anchors=2, text_width=32, mixing=1, heads=2, crop=64)
+    sizes = dict(latent_channels=8, grid=4, width=24, slots=8, anchors=2, text_width=32, cell_mixing=1, mixing=1, heads=2, crop=64)
     return SlotConfig(**(sizes | changes))
 
 

@@ -1,4 +1,4 @@
-"""Mixing over time before the routing: each cell looks along its own history by true seconds, then at its neighbours."""
+"""Mixing before the routing: over the cells of each frame, then over time, where each cell looks along its own history by true seconds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 TICKS_PER_SECOND = 8.0  # rotary positions are seconds times this: neighbouring frames at 8 fps are one apart
+
+
+class CellMixing(nn.Module):
+    """Two convolutions over the cells of one frame, added to it. A latent cell alone is a patch of pixels; a nose is several.
+
+    Starts as the identity (the second convolution is zero).
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.first, self.second = nn.Conv2d(width, width // 2, 3, padding=1), nn.Conv2d(width // 2, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., h, w, D) -> the same shape; frames do not see one another."""
+        y = self.norm(x).flatten(0, -4).permute(0, 3, 1, 2)
+        y = self.second(F.gelu(self.first(y)))
+        return x + y.permute(0, 2, 3, 1).reshape(x.shape)
 
 
 class TimeMixing(nn.Module):

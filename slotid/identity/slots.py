@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from slotid.identity.codes import check_code
 from slotid.identity.features import MOST_FRAMES, SPACE_WIDTH, cell_positions, feature_width, frame_tokens, pick_frames
 from slotid.identity.method import Method, ToLatent
-from slotid.identity.mixing import TimeMixing
+from slotid.identity.mixing import CellMixing, TimeMixing
 from slotid.identity.sinkhorn import marginal_error, sinkhorn
 from slotid.identity.weights import fill, fingerprint, read_about, read_tensors, save_weights
 from slotid.types import Conditioning, FaceTrack, IdentityCode, Request, SlotIDError, Stream
@@ -40,6 +40,7 @@ class SlotConfig:
     tau: float = 0.15
     reader: str = "sinkhorn"  # how slots read: transport; softmax attention; the mean of all tokens; transport on the anchor frame alone
     ordered: bool = True  # False: no times, no changes, no mixing over time: the frames are a set
+    cell_mixing: int = 2  # layers that mix over the cells of each frame, for clip and anchor alike
     mixing: int = 2  # layers that mix over time before the routing
     heads: int = 6
     gate_init: float = 0.1
@@ -93,6 +94,7 @@ class SlotID(nn.Module, Method):
         self.extractor: ToLatent | None = None  # set where ``config.features`` is a vision model; not saved with the weights
         d = c.width
         self.embed = nn.Linear(feature_width(c.latent_channels), d)
+        self.cells = nn.ModuleList(CellMixing(d) for _ in range(c.cell_mixing))
         self.mixing = nn.ModuleList(TimeMixing(d, c.heads) for _ in range(c.mixing if c.ordered else 0))
         self.still = nn.Linear(c.latent_channels + SPACE_WIDTH, d)  # the anchor path sees one picture: no change, no time
         self.anchor_queries = nn.Parameter(torch.randn(c.anchors, d) * 0.5)
@@ -137,6 +139,8 @@ class SlotID(nn.Module, Method):
         if c.reader == "anchor":  # the control with one picture: the same network, every other frame hidden
             seen = seen & (torch.arange(t, device=latents.device)[None] == anchor_index[:, None])
         x = self.embed(frame_tokens(latents, seconds, seen, c.ordered)).reshape(b, t, h, w, -1)
+        for layer in self.cells:
+            x = layer(x)
         for layer in self.mixing:
             x = layer(x, seconds, seen)
         x = self.token_norm(x.reshape(b, t * h * w, -1))
@@ -190,7 +194,10 @@ class SlotID(nn.Module, Method):
         """(B, C, h, w) -> (B, A, D): a small resampler over the cells of one picture."""
         b, _, h, w = latent.shape
         where = cell_positions(h, w, latent.device).to(latent).expand(b, -1, -1)
-        cells = self.anchor_norms[0](self.still(torch.cat([latent.flatten(2).transpose(1, 2), where], dim=-1)))
+        cells = self.still(torch.cat([latent.flatten(2).transpose(1, 2), where], dim=-1)).reshape(b, h, w, -1)
+        for layer in self.cells:
+            cells = layer(cells)
+        cells = self.anchor_norms[0](cells.flatten(1, 2))
         query = self.anchor_queries.expand(b, -1, -1)
         anchors = query + self.anchor_reader(query, cells, cells, need_weights=False)[0]
         return anchors + self.anchor_mlp(self.anchor_norms[1](anchors))

@@ -209,11 +209,13 @@ def _learner(job: Job, lora: bool):
 
 def slots_read(job: Job, plan: Plan | None) -> dict[str, Any]:
     """The encoder learns to read people and to meet the base's person tokens; no backbone call, so it is cheap."""
+    from slotid.train.quick import float_attention
     from slotid.train.slots import train_slots
 
     learner = _learner(job, lora=False)
     clips, stills = _latents(job, learner.backbone[0].vae)
-    return train_slots(learner, clips, stills, plan, job.out / f"{job.method}_read", with_flow=False, minutes=job.minutes)
+    with float_attention():
+        return train_slots(learner, clips, stills, plan, job.out / f"{job.method}_read", with_flow=False, minutes=job.minutes)
 
 
 def slots_flow(job: Job, plan: Plan | None) -> dict[str, Any]:
@@ -260,11 +262,13 @@ def assemble(job: Job, plan: Plan | None) -> dict[str, Any]:
 
 RECIPES: dict[str, Recipe] = {
     "vae_solve": Recipe(vae_solve, None, "linear bound 27 dB on stills, 26 dB on clips; the decoder starts at 19.8 dB"),
-    "vae_stills": Recipe(vae_stills, Plan(steps=9000, batch=8, lr=2e-4, warmup=300, cooldown=0.15, ema=0.99), "23 dB after 150 steps"),
-    "vae_clips": Recipe(vae_clips, Plan(steps=3000, batch=2, lr=1e-4, warmup=100, cooldown=0.3, ema=0.99), "see LOG.md"),
+    "vae_stills": Recipe(vae_stills, Plan(steps=2400, batch=8, lr=2e-4, warmup=200, cooldown=0.4, ema=0.99), "see LOG.md"),
+    "vae_clips": Recipe(vae_clips, Plan(steps=500, batch=2, lr=6e-5, warmup=50, cooldown=0.5, ema=0.98), "see LOG.md"),
     "base": Recipe(base, Plan(steps=2800, batch=20, lr=1e-3, warmup=100, cooldown=0.25, ema=0.995, precision="bf16"), "see LOG.md"),
-    "slots_read": Recipe(slots_read, Plan(steps=3000, batch=12, lr=6e-4, warmup=100, cooldown=0.2, ema=0.998), "see LOG.md"),
-    "slots_flow": Recipe(slots_flow, Plan(steps=2000, batch=6, lr=2e-4, warmup=100, cooldown=0.3, ema=0.998), "see LOG.md"),
+    "slots_read": Recipe(
+        slots_read, Plan(steps=1500, batch=12, lr=8e-4, warmup=100, cooldown=0.3, ema=0.995, precision="bf16"), "see LOG.md"
+    ),
+    "slots_flow": Recipe(slots_flow, Plan(steps=600, batch=8, lr=3e-4, warmup=50, cooldown=0.4, ema=0.99, precision="bf16"), "see LOG.md"),
     "assemble": Recipe(assemble, None, "assets/tiny, about 55 MB in files under 16 MB"),
 }
 

@@ -123,7 +123,7 @@ def train_slots(
     def batch_at(rng: np.random.Generator, step: int) -> dict:
         data = stills if rng.random() < still_share else clips
         count = plan.batch * (3 if data.sparse else 1)
-        frames = int(rng.integers(8, 18)) if not data.sparse else 4
+        frames = int(rng.integers(10, 23)) if not data.sparse else 4
         if not with_flow:
             return references(data, rng.integers(0, len(data.films), count), rng, mean, std, frames) | {"meet": meet}
         target = take_batch(data, rng, count, mean, std, None)
