@@ -29,7 +29,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--steps", type=int, metavar="N", help="of the walk from noise to film (the backbone's own)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same report (0)")
     parser.add_argument("--gallery", type=int, default=100, metavar="N", help="test people among whom a film's person is sought (100)")
-    parser.add_argument("--control-people", type=int, metavar="K", help="people for reference controls and sweeps (a quarter, at least 2)")
+    parser.add_argument("--control-people", type=int, metavar="K", help="people for sweeps and controls but ceiling and floor (a quarter)")
     parser.add_argument("--strengths", metavar="X,Y", help="also turn the strength of the identity, for example 0,0.5,1,1.5,2")
     parser.add_argument("--muted", action="store_true", help="also mute the slots one by one")
     parser.add_argument("--step-counts", metavar="N,M", help="also walk in so many steps, for example 4,8,32")

@@ -187,7 +187,7 @@ def markdown(report: dict[str, Any]) -> str:
     lines += ["## Rulers: films whose score is known", "", *_table(rulers), ""]
     if report["methods"]:
         lines += ["## Methods", "", *_table(report["methods"]), ""]
-        lines += ["## Cost", "", "| method | s per film | peak MB | parameters |", "| --- | --- | --- | --- |"]
+        lines += ["## Cost", "", "| method | s per film | peak MB, all methods loaded | parameters |", "| --- | --- | --- | --- |"]
         for name, cost in report["cost"].items():
             sizes = cost["parameters"] or {}
             shown = ", ".join(f"{k} {v / 1e6:.2f} M" for k, v in sizes.items())

@@ -10,6 +10,7 @@ MediaPipe really measured, of people never seen.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -99,6 +100,7 @@ class Bank:
 BANK_TAKES = 4  # numbered as the lessons' takes; the fourth is another introduction
 
 
+@lru_cache(maxsize=1)
 def perform_bank(people: range, until: float | None = None) -> Bank:
     """Performances of ``people``: an act that shows habits, any act (every act equally often), two introductions. Some 7 ms a person."""
     import time

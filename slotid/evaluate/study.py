@@ -63,8 +63,10 @@ class Settings:
 
     @property
     def controlled(self) -> int:
-        """How many people the reference controls and sweeps are measured on."""
-        return min(self.people, max(2, self.people // 4)) if self.control_people is None else self.control_people
+        """How many people all controls and sweeps are measured on; ceiling and floor are made for everybody, as is all without a method."""
+        if self.control_people is not None:
+            return self.control_people
+        return min(self.people, max(2, self.people // 4)) if self.methods else self.people
 
     @property
     def main(self) -> str | None:
@@ -121,9 +123,12 @@ class Study:
 
     # --- which films ---
 
+    def _controlled(self, wish: Wish) -> bool:
+        return wish.number == 0 and wish.person - subjects.TEST < self.settings.controlled
+
     def ruler_jobs(self, wish: Wish) -> Iterator[Job]:
         """Films whose score is known. Each needs the ceiling's to be there."""
-        for name in controls.RULERS if wish.number == 0 else controls.ALWAYS:
+        for name in controls.RULERS if self._controlled(wish) else controls.ALWAYS:
             yield name, wish, lambda n=name: (self.footage.ruler(n, wish, self.seed_of(wish)), {"control": n})
 
     def method_jobs(self, workshop: Workshop, wish: Wish) -> Iterator[Job]:
@@ -131,7 +136,7 @@ class Study:
         s, main = self.settings, self.settings.main
         for method in s.methods:
             yield method, wish, partial(workshop.film, method, wish)
-        if main is None or wish.number > 0 or wish.person - subjects.TEST >= s.controlled:
+        if main is None or not self._controlled(wish):
             return
         if "none" not in s.methods:
             yield NO_IDENTITY, wish, partial(workshop.film, main, wish, NO_IDENTITY)
@@ -217,7 +222,7 @@ class Study:
             own = self._own_steps(workshop)
             as_is.append(f"{STEPS} {own}")
             found.sweeps[STEPS] = [str(count) for count in sorted({*s.step_counts, own})]
-        own = [f for f in found.films if f.source == main and f.wish.number == 0 and f.wish.person - subjects.TEST < s.controlled]
+        own = [f for f in found.films if f.source == main and self._controlled(f.wish)]
         found.films += [Film(name, f.wish, f.path, f.reading, f.values, f.note) for name in as_is for f in own]
 
     def _same_weights(self, method: str, studio) -> None:

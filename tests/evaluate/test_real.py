@@ -13,7 +13,9 @@ def test_verification_of_known_codes():
     people = rng.normal(size=(6, 40))
     found = verification(people + 0.01 * rng.normal(size=people.shape), people)
     assert found["auc"] == 1 and found["equal_error_rate"] == 0 and found["same"] > 0.95 > found["different"]
-    assert found["pairs"] == {"same": 6, "different": 30}
+    assert found["pairs"] == {"same": 6, "different": 30} and found["nearest_is_own"] == 1
+    turned = verification(people, np.roll(people, 1, axis=0))
+    assert turned["nearest_is_own"] == 0
     chance = [verification(rng.normal(size=(6, 40)), rng.normal(size=(6, 40)))["auc"] for _ in range(30)]
     assert 0.4 < np.mean(chance) < 0.6
 

@@ -83,8 +83,9 @@ def test_settings_out_of_range_are_refused():
     for wrong in ({"people": 1}, {"films": 0}, {"gallery": 1}, {"control_people": 99}, {"seed": -1}):
         with pytest.raises(SlotIDError, match="--"):
             Settings((), **wrong)
-    assert Settings((), people=8).controlled == 2 and Settings((), people=40).controlled == 10
-    assert Settings((), people=8, control_people=0).controlled == 0
+    assert Settings(("none",), people=8).controlled == 2 and Settings(("none",), people=40).controlled == 10
+    assert Settings((), people=8).controlled == 8 and Settings((), people=8, control_people=0).controlled == 0
+    assert Settings(("a", "slots", "none")).main == "slots" and Settings(("a", "none")).main == "a" and Settings(("none",)).main is None
     assert method_names("slots, none") == ("slots", "none") and method_names("real") == ()
     for wrong in ("", "slots,slots", "wonder"):
         with pytest.raises(SlotIDError):
