@@ -58,6 +58,8 @@ def estimate(
 
     Args:
         transformer, vae, text: config dictionaries. experts: transformers of that size. streams: of guidance that share a forward.
+
+    Returns: by profile's name; VACE's forward runs whole, so that it has no profiles that move blocks or layers.
     """
     key = json.dumps(
         [transformer, vae, text, [*spec.grid(spec.frames), *spec.size], spec.frames, spec.text_length, streams], sort_keys=True
@@ -66,6 +68,8 @@ def estimate(
     net, words, pictures = parts["transformer"], parts["text_encoder"], parts["vae"]
     out = {}
     for profile in PROFILES.values():
+        if "vace_layers" in transformer and profile.moves in ("blocks", "layers"):
+            continue
         kept = 2 * net["all"] - (net["eight"] if profile.bits == 8 else 0)
         wide = 4 * pictures["all"]
         decode = pictures["tiled" if profile.tiling else "peak"]
@@ -247,9 +251,11 @@ def choose_profile(needs: dict[str, Need], free: Free, wanted: str = "auto", nam
 
 
 def table(rows: dict[str, dict[str, Need]]) -> str:
-    """A Markdown table: GiB of VRAM, and of RAM in brackets."""
+    """A Markdown table: GiB of VRAM, and of RAM in brackets; a dash where a checkpoint cannot work under a profile."""
     head = "| checkpoint | " + " | ".join(PROFILES) + " |\n|---|" + "---|" * len(PROFILES)
-    body = [
-        f"| {name} | " + " | ".join(f"{need.vram:.1f} ({need.ram:.0f})" for need in needs.values()) + " |" for name, needs in rows.items()
-    ]
+
+    def cell(need: Need | None) -> str:
+        return "-" if need is None else f"{need.vram:.1f} ({need.ram:.0f})"
+
+    body = [f"| {name} | " + " | ".join(cell(needs.get(profile)) for profile in PROFILES) + " |" for name, needs in rows.items()]
     return "\n".join([head, *body])

@@ -64,7 +64,7 @@ def load_wan(name: str | Path, memory: str = "auto", device: str | None = None, 
     """
     import torch
 
-    from slotid.backbone.memory import PROFILES, choose_profile, estimate_folder, free_memory
+    from slotid.backbone.memory import choose_profile, estimate_folder, free_memory
     from slotid.backbone.place import place
 
     folder = locate(name)
@@ -75,10 +75,7 @@ def load_wan(name: str | Path, memory: str = "auto", device: str | None = None, 
     dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
     profile = None
     if torch.device(device).type != "cpu" or memory != "auto":
-        needs = estimate_folder(folder, spec)
-        if read_json(folder / "model_index.json")["_class_name"] == "WanVACEPipeline":  # its forward runs whole
-            needs = {name: need for name, need in needs.items() if PROFILES[name].moves in ("none", "parts")}
-        profile = choose_profile(needs, free_memory(device), memory, spec.name)
+        profile = choose_profile(estimate_folder(folder, spec), free_memory(device), memory, spec.name)
     backbone = _load(folder, spec, dtype)
     return backbone if profile is None else place(backbone, profile, device)
 

@@ -79,6 +79,9 @@ def test_a_folder_is_estimated_from_its_configs(pipelines):
     found = estimate_folder(pipelines("2.1"), small_spec())
     assert set(found) == set(PROFILES) and all(need.vram > memory.OVERHEAD and need.ram > 0 for need in found.values())
     assert memory.table({"mine": found}).count("|") == 3 * (len(PROFILES) + 2)
+    vace = estimate_folder(pipelines("vace"), small_spec("vace"))
+    assert set(vace) == {name for name, profile in PROFILES.items() if profile.moves in ("none", "parts")}, "its forward runs whole"
+    assert memory.table({"vace": vace}).endswith(" | - | - |")
 
 
 @pytest.mark.parametrize("free,expected", [(24, "full"), (15, "full-8bit"), (11.6, "model"), (6, "group"), (3.5, "sequential")])
