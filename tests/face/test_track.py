@@ -118,42 +118,6 @@ def test_pick_among_two(two_faces):
         track_face(clip, pick=(width * 1.3, height - 5))
 
 
-def test_a_covered_face_is_unseen(examples):
-    """A phone, a sheet of paper, a hand-coloured patch over eyes, nose and mouth."""
-    from slotid.clip import read_clip
-
-    frames = read_clip(next(p for p in examples if p.parent.name == "grey_hair_glasses")).frames[:36].copy()
-    plain = track_face(clip_of(frames))
-    skin = frames[0][tuple(plain.landmarks[0, 50, 1::-1].astype(int))]
-    for start, colour in ((6, (20, 20, 25)), (16, (235, 235, 230)), (26, skin)):
-        for k in range(start, start + 5):
-            low, high = plain.landmarks[k, :468, :2].min(0), plain.landmarks[k, :468, :2].max(0)
-            side = high - low
-            x0, y0 = (low + side * [0.0, 0.3]).astype(int)
-            x1, y1 = (high - side * [0.0, 0.0]).astype(int)
-            frames[k, y0:y1, x0:x1] = colour
-    seen = track_face(clip_of(frames)).seen
-    covered = np.r_[6:11, 16:21, 26:31]
-    assert seen[covered].sum() <= 2 and np.delete(seen, covered).mean() > 0.85
-
-
-@pytest.mark.xfail(
-    reason="known gap: dark covers on dark skin or beards, and patches of the face's own skin, look like the face",
-    strict=False,
-)
-def test_a_dark_cover_on_dark_skin_is_unseen(examples):
-    from slotid.clip import read_clip
-
-    path = next(p for p in examples if p.parent.name == "afro")
-    frames = read_clip(path).frames[:24].copy()
-    plain = track_face(clip_of(frames))
-    for k in range(8, 13):
-        low, high = plain.landmarks[k, :468, :2].min(0), plain.landmarks[k, :468, :2].max(0)
-        y0, y1 = (int(low[1] + 0.3 * (high - low)[1]), int(high[1]))
-        frames[k, y0:y1, int(low[0]) : int(high[0])] = (20, 20, 25)
-    assert track_face(clip_of(frames)).seen[8:13].sum() <= 1
-
-
 def test_a_small_far_face_is_found(two_faces):
     frames = two_faces[0].frames[:8]
     far = np.full((8, 900, 1600, 3), 130, np.uint8)
