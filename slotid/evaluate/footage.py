@@ -15,7 +15,7 @@ from slotid.evaluate.reading import Reading, load_table, save_table
 from slotid.evaluate.score import Target
 from slotid.evaluate.shelf import Shelf
 from slotid.evaluate.subjects import Wish
-from slotid.types import Clip, FaceTrack
+from slotid.types import Clip, FaceTrack, SlotIDError
 from slotid.world.kit import Kit
 
 
@@ -49,9 +49,11 @@ class Footage:
         return self.clip_of(who, subjects.REFERENCE)
 
     def _tracked(self, who: int, index: int) -> FaceTrack:
-        from slotid.face.track import track_face
-
-        return track_face(self.clip_of(who, index))
+        path = self._path(who, index)
+        track = self.shelf.track(path, read_clip(path))
+        if track is None:
+            raise SlotIDError(f"no face was found in the rendered clip {path}; render with the head kit that the judges know.")
+        return track
 
     def templates(self, who: int) -> list[Reading]:
         """Real clips of the person that no method is given: whom the films should show."""

@@ -53,9 +53,18 @@ def track_or_none(clip: Clip) -> FaceTrack | None:
         return None
 
 
-def read_film(clip: Clip, judges: Judges, track: FaceTrack | None = None) -> Reading:
-    """Shows a film to the judges. ``track``: its face where it is known already."""
-    track = track or track_or_none(clip)
+def retrack(clip: Clip, landmarks: np.ndarray, boxes: np.ndarray) -> FaceTrack:
+    """The track of a film whose mesh (T, 478, 3) and boxes (T, 4) are known."""
+    from slotid.face.align import crop
+    from slotid.face.quality import measure
+
+    seen = np.isfinite(landmarks[:, 0, 0])
+    seconds = np.asarray(clip.seconds, np.float64)
+    return FaceTrack(crop(clip.frames, boxes, 128), boxes, landmarks, seen, seconds, measure(clip.frames, landmarks))
+
+
+def read_film(clip: Clip, judges: Judges, track: FaceTrack | None) -> Reading:
+    """Shows a film to the judges. ``track``: its face; None where there is none."""
     count = len(clip.frames)
     seen = track.seen if track is not None else np.zeros(count, bool)
     # A film without a face is compared with real faces all the same: by its middle.

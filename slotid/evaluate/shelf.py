@@ -1,6 +1,7 @@
 """Films and what the judges saw in them, on disk, so that a stopped evaluation goes on where it was.
 
-``films/SOURCE/PERSON_NUMBER.mp4`` with a ``.json`` (how it was made) and a ``.npz`` (the reading) beside it. Every film is judged as it
+``films/SOURCE/PERSON_NUMBER.mp4`` with a ``.json`` (how it was made), a ``.track.npz`` (its face) and a ``.npz`` (the
+reading) beside it. Every film is judged as it
 came back from its file, generated or real, so that one codec is in all numbers.
 """
 
@@ -14,10 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from slotid.clip import read_clip, write_clip
 from slotid.evaluate.judges import Judges
-from slotid.evaluate.reading import Reading, load_reading, read_film, save_reading
-from slotid.types import Clip, SlotIDError
+from slotid.evaluate.reading import (
+    Reading,
+    load_reading,
+    load_table,
+    read_film,
+    retrack,
+    save_reading,
+    save_table,
+    track_or_none,
+)
+from slotid.types import Clip, FaceTrack, SlotIDError
+
+TRACKED = "mesh of MediaPipe 0.10.14"
 
 
 @dataclass(frozen=True)
@@ -49,9 +63,22 @@ class Shelf:
         kept = path.with_suffix(".npz")
         reading = load_reading(kept, judges.fingerprint)
         if reading is None:
-            save_reading(kept, read_film(read_clip(path), judges), judges.fingerprint)
+            clip = read_clip(path)
+            save_reading(kept, read_film(clip, judges, self.track(path, clip)), judges.fingerprint)
             reading = load_reading(kept, judges.fingerprint)
         return reading
+
+    def track(self, path: Path, clip: Clip) -> FaceTrack | None:
+        """The film's face, found once: better judges come along more often than better films, and tracking is most of the work."""
+        kept = path.with_suffix(".track.npz")
+        table = load_table(kept, TRACKED)
+        if table is not None:
+            return retrack(clip, **table) if len(table["landmarks"]) else None
+        track = track_or_none(clip)
+        nothing = np.zeros((0, 4), np.float32)
+        table = {"landmarks": nothing, "boxes": nothing} if track is None else {"landmarks": track.landmarks, "boxes": track.boxes}
+        save_table(kept, {"mark": np.array(TRACKED), **table})
+        return track
 
     def agree(self, settings: dict[str, Any]) -> None:
         """Keeps what all films of this folder have in common; SlotIDError when an earlier run differed in a value both name."""

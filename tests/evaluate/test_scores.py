@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from slotid.evaluate.judges import HABIT_WIDTH
-from slotid.evaluate.reading import Reading, load_reading, read_film, save_reading
+from slotid.evaluate.reading import Reading, load_reading, read_film, save_reading, track_or_none
 from slotid.evaluate.score import METRICS, Target, score, shows_habits
 from slotid.types import Clip
 
@@ -68,7 +68,7 @@ def test_a_frozen_face_cannot_win(judges, target):
 def test_noise_without_a_face(judges, target):
     rng = np.random.default_rng(0)
     clip = Clip(rng.integers(0, 256, (9, 128, 128, 3), dtype=np.uint8), np.arange(9) / 12)
-    reading = read_film(clip, judges)
+    reading = read_film(clip, judges, track_or_none(clip))
     got = score(reading, target, TALK, judges)
     assert got["detection_rate"] == 0 and got["looks_likeness"] == 0 and got["looks_likeness_seen"] is None
     assert got["rank1"] == 0 and got["margin"] == 0 and got["drift"] is None and got["naturalness"] == 0

@@ -12,7 +12,7 @@ import pytest
 from slotid.clip import read_clip
 from slotid.evaluate import controls
 from slotid.evaluate.metrics import known_by
-from slotid.evaluate.reading import read_film
+from slotid.evaluate.reading import read_film, track_or_none
 from slotid.evaluate.score import Target, score
 from slotid.types import Clip
 
@@ -34,7 +34,7 @@ def halves(clips, trained_judges):
         middle = len(clip.frames) // 2
         first = Clip(clip.frames[:middle], clip.seconds[:middle])
         second = Clip(clip.frames[middle:], clip.seconds[middle:] - clip.seconds[middle])
-        found.append((second, read_film(first, trained_judges)))
+        found.append((second, read(first, trained_judges)))
     return found
 
 
@@ -44,6 +44,10 @@ def targets(halves):
     return [Target(k, own, known_by(halves[k][1].habits[None]), own, np.stack(looks[:k] + looks[k + 1 :])) for k, own in enumerate(looks)]
 
 
+def read(clip, judges):
+    return read_film(clip, judges, track_or_none(clip))
+
+
 def seen_in(reading, judges):
     """What the judges see in a film, as if it had been asked for."""
     return dict(zip(judges.scene_names, reading.scene.tolist(), strict=True))
@@ -51,7 +55,7 @@ def seen_in(reading, judges):
 
 @pytest.fixture(scope="module")
 def readings(halves, trained_judges):
-    return [read_film(clip, trained_judges) for clip, _ in halves]
+    return [read(clip, trained_judges) for clip, _ in halves]
 
 
 def test_the_person_wins_and_everybody_else_loses(readings, targets, trained_judges):
@@ -68,7 +72,7 @@ def test_the_person_wins_and_everybody_else_loses(readings, targets, trained_jud
 
 def test_a_frozen_face_keeps_its_looks_and_loses_all_else(halves, readings, targets, trained_judges):
     for k, (clip, _) in enumerate(halves):
-        frozen = read_film(controls.still_repeated(clip), trained_judges)
+        frozen = read(controls.still_repeated(clip), trained_judges)
         got, moving = (score(one, targets[k], {"act": "talk"}, trained_judges) for one in (frozen, readings[k]))
         assert got["looks_likeness"] > 0.7 and got["rank1"] == 1
         assert got["habit_likeness"] < 0.3 and got["naturalness"] < 0.2 and got["prompt_following"] == 0
@@ -76,7 +80,7 @@ def test_a_frozen_face_keeps_its_looks_and_loses_all_else(halves, readings, targ
 
 
 def test_noise_deserves_nothing(halves, targets, trained_judges):
-    reading = read_film(controls.noise(halves[0][0], 3), trained_judges)
+    reading = read(controls.noise(halves[0][0], 3), trained_judges)
     got = score(reading, targets[0], {"act": "talk", "light": "studio", "background": "beach"}, trained_judges)
     assert got["looks_likeness"] == 0 and got["detection_rate"] == 0 and got["rank1"] == 0 and got["naturalness"] == 0
     assert got["prompt_following"] <= 1 / 3 and reading.strange > trained_judges.real["strangeness"][1]
@@ -98,4 +102,4 @@ def test_a_film_that_trembles_or_flickers_is_not_natural(halves, readings, targe
     trembling = replace(clip, frames=np.stack([np.roll(f, tuple(rng.integers(-4, 5, 2)), (0, 1)) for f in clip.frames]))
     calm = score(readings[0], targets[0], {"act": "talk"}, trained_judges)["naturalness"]
     for film in (flickering, trembling):
-        assert score(read_film(film, trained_judges), targets[0], {"act": "talk"}, trained_judges)["naturalness"] < 0.7 * calm
+        assert score(read(film, trained_judges), targets[0], {"act": "talk"}, trained_judges)["naturalness"] < 0.7 * calm
