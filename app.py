@@ -22,24 +22,27 @@ import gradio as gr  # noqa: E402
 
 from slotid.page import compare, history, making, programs, reference, saw, style  # noqa: E402
 from slotid.page.engine import Engine  # noqa: E402
+from slotid.page.strangers import Strangers  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent
 MASTHEAD = (
-    '<div id="masthead"><h1>Slot-ID</h1><p>A short clip shows a face; the slots keep its identity, how it looks and how it moves; '
-    "a frozen video model dreams it into the scene you write.</p></div>"
+    '<div id="masthead"><span class="mark" aria-hidden="true">' + "<i></i>" * 8 + "</span><h1>Slot-ID</h1>"
+    "<p>A few seconds of a face are enough. Slots read how the person looks and moves, and a video model dreams them into the scene "
+    "you write.</p></div>"
 )
 
 
-def build(engine: Engine) -> gr.Blocks:
+def build(engine: Engine, examples: list[tuple[str, str, str]]) -> gr.Blocks:
     """The whole page around an engine. Everything of a visitor is in ``gr.State``; files in the cache live for half an hour."""
     with gr.Blocks(title="Slot-ID", analytics_enabled=False, delete_cache=(300, 1800)) as page:
-        gr.HTML(MASTHEAD)
-        status = gr.HTML(engine.status_html(), elem_id="engine")
-        first = reference.lay_out(engine, ROOT)
+        with gr.Row(elem_classes="top"):
+            gr.HTML(MASTHEAD)
+            status = gr.HTML(engine.status_html(), elem_id="engine")
+        first = reference.lay_out(engine, examples)
         second = saw.lay_out(first.person)
         third = making.lay_out(engine, first.person, second)
         compare_parts = compare.lay_out(engine, first.person, third)
-        history.lay_out(third)
+        history.lay_out(engine, third)
         programs.lay_out(engine)
         first.deleted.then(history.forget_films, third.films, third.films, queue=False, show_progress="hidden", api_visibility="private")
         fresh = [*compare_parts.blank, *third.blank]
@@ -47,9 +50,10 @@ def build(engine: Engine) -> gr.Blocks:
                            api_visibility="private")  # fmt: skip
 
         def tell():
+            engine.preload()
             yield engine.status_html()
-            if engine.state == "loading":
-                engine.settled.wait(120)
+            if not engine.settled.is_set():
+                engine.settled.wait(300)
                 yield engine.status_html()
 
         page.load(tell, None, status, show_progress="hidden", concurrency_limit=None, api_visibility="private")
@@ -58,14 +62,14 @@ def build(engine: Engine) -> gr.Blocks:
 
 def serve(host: str | None = None, port: int | None = None, backbone: str = "tiny", block: bool = True) -> int:
     """Opens the page and waits until it is stopped; ``block`` False returns at once and leaves the server running."""
-    engine = Engine(backbone)
-    page = build(engine)
+    examples = reference.examples_of(ROOT / "examples")
+    engine = Engine(backbone, Strangers({name: path for name, path, _ in examples}))
+    page = build(engine, examples)
     page.queue(max_size=32)
     page.launch(
         server_name=host, server_port=port, theme=style.theme(), css_paths=style.CSS, max_file_size="100mb", prevent_thread_lock=True,
-        run_history=False, footer_links=["api"], ssr_mode=False, show_error=False, quiet=not block,
+        run_history=False, footer_links=["api"], ssr_mode=False, show_error=False, quiet=not block, mcp_server=True,
     )  # fmt: skip
-    engine.preload()
     if block:
         page.block_thread()
     return 0

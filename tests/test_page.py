@@ -62,13 +62,67 @@ def test_heard_marks_strange_words_by_more_than_colour():
 
 
 def test_slot_gains_from_sliders_mute_and_solo():
-    from slotid.page.saw import gains_from
+    from slotid.page.saw import Mix, gains_of
 
-    assert gains_from([1.0, 1.0], [[], []]) is None
-    assert gains_from([1.0, 0.5], [[], []]) == (1.0, 0.5)
-    assert gains_from([1.0, 1.0, 2.0], [["mute"], [], []]) == (0.0, 1.0, 2.0)
-    assert gains_from([1.0, 1.5, 1.0], [[], ["solo"], []]) == (0.0, 1.5, 0.0)
-    assert gains_from([1.0, 1.5], [[], ["solo", "mute"]]) == (0.0, 0.0)
+    off = [False] * 3
+    assert gains_of(None) is None and gains_of(Mix([1.0] * 3, off, off)) is None
+    assert gains_of(Mix([1.0, 0.5, 1.0], off, off)) == (1.0, 0.5, 1.0)
+    assert gains_of(Mix([1.0, 1.0, 2.0], [True, False, False], off)) == (0.0, 1.0, 2.0)
+    assert gains_of(Mix([1.0, 1.5, 1.0], off, [False, True, False])) == (0.0, 1.5, 0.0)
+    assert gains_of(Mix([1.0, 1.5, 1.0], [False, True, False], [False, True, False])) == (0.0, 0.0, 0.0)
+
+
+def test_the_line_is_first_come_first_served_and_tells_place_and_time():
+    import threading
+
+    from slotid.page.line import Line, waiting_words
+
+    line = Line()
+    first, second, third = (line.enter(seconds) for seconds in (10.0, 20.0, 5.0))
+    assert [line.place(one)[0] for one in (first, second, third)] == [0, 1, 2]
+    assert line.place(second)[1] == pytest.approx(10, abs=0.5) and line.place(third)[1] == pytest.approx(30, abs=0.5)
+    first.expect(3.0)
+    assert line.place(second)[1] == pytest.approx(3, abs=0.5)
+    assert "2 visitors are before you, your turn in about 0:30" in waiting_words(2, 29.5) and "One visitor" in waiting_words(1, 4)
+    seen: list[str] = []
+
+    def work(ticket, name):
+        for _ in line.wait(ticket, every=5):
+            pass
+        seen.append(name)
+        line.leave(ticket)
+
+    threads = [threading.Thread(target=work, args=pair) for pair in ((third, "third"), (second, "second"))]
+    for thread in threads:
+        thread.start()
+    assert seen == []
+    line.leave(first)
+    for thread in threads:
+        thread.join(20)
+    assert seen == ["second", "third"]
+
+
+def test_who_gives_up_waiting_leaves_at_once_and_two_places_serve_two():
+    from slotid.page.line import Line
+
+    line = Line(places=2)
+    tickets = [line.enter(8.0) for _ in range(3)]
+    assert [line.place(one)[0] for one in tickets] == [0, 0, 1] and line.place(tickets[2])[1] == pytest.approx(8, abs=0.5)
+    assert list(line.wait(tickets[0])) == [] and list(line.wait(tickets[2], given_up=lambda: True)) == []
+    line.leave(tickets[2])
+    line.leave(tickets[2])
+    assert line.place(tickets[1])[0] == 0
+
+
+def test_strangers_are_the_floor_and_one_is_no_stranger_to_himself(examples):
+    from slotid.page.strangers import Strangers
+
+    strangers = Strangers({path.parent.name: str(path) for path in examples[:3]})
+    name, face = next(iter(strangers.tracks().items()))
+    assert strangers.tracks()[name] is face, "followed once"
+    with_himself, without = strangers.floor(face), strangers.floor(face, but=name)
+    assert 0 <= without < with_himself <= 1
+    assert Strangers({}).floor(face) is None
 
 
 def test_only_files_in_the_pages_cache_are_forgotten(tmp_path, monkeypatch):
@@ -97,7 +151,7 @@ def engine(studio):
     from slotid.identity.method import Method
     from slotid.page.engine import Engine
 
-    engine = Engine("nowhere")
+    engine = Engine("nowhere")  # lists Slot-ID and nobody
     engine._studios = {("nowhere", "slots"): studio, ("nowhere", "none"): Studio(studio.backbone, Method())}
     return engine
 
@@ -121,7 +175,7 @@ def test_comparisons_change_one_thing(engine, studio, kind, count):
     plan = entries(engine, kind, person(studio), None, WISH)
     assert len(plan) == count and len({e.caption for e in plan}) == count
     assert {e.request.seed for e in plan} == {0} and {e.request.prompt for e in plan} == {WISH.prompt}
-    *_, (said, made) = films(engine, kind, person(studio), None, WISH)
+    *_, (said, _, made) = films(engine, plan)
     pictures = [result.clip.frames for _, result in made]
     assert len(made) == count and "ready" in said
     assert all(not np.array_equal(pictures[0], other) for other in pictures[1:])
@@ -143,6 +197,8 @@ def test_looks_of_a_and_habits_of_b(engine, studio):
         entries(engine, "looks of A, habits of B", a, a, WISH)
     with pytest.raises(SlotIDError, match="Read a clip first"):
         entries(engine, "strength", None, None, WISH)
+    with pytest.raises(SlotIDError, match="at least two"):
+        entries(engine, "methods", a, None, WISH, methods=["slots"])
 
 
 def test_stop_ends_the_walk_at_the_next_step_and_closes_it(engine, studio):
@@ -159,7 +215,7 @@ def test_stop_ends_the_walk_at_the_next_step_and_closes_it(engine, studio):
         if event.stage == "denoise" and event.step == 3:
             stopper.stop()
     assert isinstance(seen[-1], Step) and seen[-1].step == 3 and not any(isinstance(event, Result) for event in seen)
-    assert seen[-1].preview is not None and not engine.work.locked()
+    assert seen[-1].preview is not None
 
 
 def test_a_visitors_stop_is_his_own():
@@ -177,7 +233,7 @@ def test_a_model_that_cannot_be_opened_is_told():
     from slotid.page.engine import Engine
 
     engine = Engine("no-such-backbone")
-    assert engine.spec() is None and "first clip" in engine.status_html()
+    assert engine.spec() is None and "not opened yet" in engine.status_html()
     engine.preload()
     assert engine.settled.wait(60)
     assert engine.state == "failed" and "no-such-backbone" in engine.status_html()
@@ -195,6 +251,7 @@ def test_a_film_is_kept_with_its_settings_and_forgotten(engine, studio, tmp_path
     *_, result = film_events(engine, replace(WISH, reference=person(studio).reference, seed=5), "slots", None, None)
     film = keep_film(result)
     assert read_settings(film.mp4)["seed"] == 5 and Path(film.gif).stat().st_size > 100
-    assert "seed 5" in caption(film) and settings_of(film.settings)[0] == WISH.prompt
-    assert "without one" in likeness_html(result) and "Dreaming" in timings_html(result)
+    back = settings_of(film.settings, engine)
+    assert "seed 5" in caption(film) and back[0] == WISH.prompt and back[6] == 5 and back[8] == "slots"
+    assert "without one" in likeness_html(result, None) and "Dreaming" in timings_html(result)
     assert forget_films([film]) == [] and not list(tmp_path.rglob("*.mp4"))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from slotid.backbone.zerogpu import borrowed
+from slotid.page.borrow import borrow_film, borrow_remember
+from slotid.page.line import Line
+from slotid.page.strangers import Strangers
 from slotid.types import SlotIDError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from slotid.generate import Studio
+    from slotid.types import FaceTrack, IdentityCode, Request, Result, Step
 
 LOADING, READY, FAILED, COLD = "loading", "ready", "failed", "cold"
 
@@ -17,27 +23,80 @@ LOADING, READY, FAILED, COLD = "loading", "ready", "failed", "cold"
 class Engine:
     """Studios by (backbone, method). One lock, so that two visitors who arrive at once load a model once.
 
-    ``backbone`` is a name or a folder.
+    ``backbone`` is a name or a folder, ``adapter`` and ``memory`` as for ``open_studio``; ``strangers`` are whom films are held against.
+    ``line`` orders the work: LoRA is switched inside the shared model, so one works at a time (on a borrowed accelerator each has a
+    process of its own, and the lender orders them).
     """
 
-    def __init__(self, backbone: str = "tiny"):
-        self.backbone = backbone
+    def __init__(
+        self, backbone: str = "tiny", strangers: Strangers | None = None, adapter: str | None = None, memory: str = "auto"
+    ):  # fmt: skip
+        self.backbone, self.adapter, self.memory = backbone, adapter, memory
+        self.strangers = strangers or Strangers({})
         self._studios: dict[tuple[str, str], Studio] = {}
         self._lock = threading.Lock()
-        self.work = threading.Lock()  # held for one step at a time, never across a yield: LoRA is switched inside the shared model
+        self.line = Line(64 if borrowed() else 1)
+        self._pace = 0.04  # seconds per step and frame; a guess until the first film was made
         self.state, self.reason = COLD, ""
         self.settled = threading.Event()
+        self.film = borrow_film(self.film, self.card_seconds)
+        self.remember = borrow_remember(self.remember)
 
-    def methods(self) -> list[str]:
-        """Names of the methods that this backbone can do, Slot-ID first."""
-        from slotid.backbone.registry import backbone_fields
-        from slotid.identity.registry import methods_for
+    def film(self, request: Request, method: str, backbone: str | None) -> Iterator[Step | Result]:
+        """``generate`` on the opened studio."""
+        from slotid.generate import generate
 
-        return sorted(methods_for(backbone_fields(self.backbone)), key=lambda name: (name != "slots", name == "none", name))
+        yield from generate(self.studio(method, backbone), request)
+
+    def remember(self, face: FaceTrack) -> IdentityCode:
+        """The code of a face by Slot-ID, whose routing the page shows."""
+        studio = self.studio("slots")
+        return studio.method.remember(face, studio.backbone.to_latent)
+
+    def methods(self, backbone: str | None = None) -> list[str]:
+        """Names of the methods that this backbone can do and that have their weights here, Slot-ID first, nobody last."""
+        from slotid.backbone.registry import backbone_fields, backbone_folder
+        from slotid.identity.registry import method_class, methods_for
+
+        backbone = backbone or self.backbone
+        try:
+            home = backbone_folder(backbone) / "identity"
+        except SlotIDError:
+            return ["slots", "none"]
+        able = methods_for(backbone_fields(backbone))
+        given = backbone == self.backbone and self.adapter is not None
+        here = [name for name in able if not method_class(name).trained or given or (home / name / "config.json").is_file()]
+        return sorted(here, key=lambda name: (name != "slots", name == "none", name))
+
+    def method_choices(self, backbone: str | None = None) -> list[tuple[str, str]]:
+        """(name with what the method is, name) for a person who chooses."""
+        from slotid.identity.registry import method_class
+
+        return [(f"{name}: {method_class(name).says}", name) for name in self.methods(backbone)]
 
     def backbones(self) -> list[str]:
-        """Names of the backbones this page offers."""
-        return [self.backbone]
+        """Names of the backbones that can be opened here, this page's own first. Large ones need a card; on a borrowed one there is only
+        what was opened before the page."""
+        from slotid.backbone.registry import backbones_here
+
+        if borrowed():
+            return [self.backbone]
+        found = backbones_here()
+        if len(found) > 1:
+            import torch
+
+            found = found if torch.cuda.is_available() else found[:1]
+        return list(dict.fromkeys([self.backbone, *found]))
+
+    def expected(self, steps: int, seconds: float | None, films: int = 1) -> float:
+        """Seconds that so many films are thought to take, from the pace of the last one."""
+        spec = self.spec()
+        frames = spec.legal_frames(seconds) if spec else 25
+        return self._pace * steps * frames * films
+
+    def learn_pace(self, result: Result) -> None:
+        """Takes the pace of a finished film for the estimates of the next."""
+        self._pace = sum(result.timings.values()) / (result.request.steps * len(result.clip.frames))
 
     def studio(self, method: str = "slots", backbone: str | None = None) -> Studio:
         """The opened studio; the first call loads it (seconds)."""
@@ -45,13 +104,43 @@ class Engine:
         with self._lock:
             if key not in self._studios:
                 from slotid.generate import open_studio
+                from slotid.identity.registry import method_class
 
-                self._studios[key] = open_studio(backbone=key[0], method=key[1])
+                own = key[0] == self.backbone
+                adapter = self.adapter if own and method_class(method).trained else None
+                open_one = next((studio.backbone for (name, _), studio in self._studios.items() if name == key[0]), None)
+                self._studios[key] = open_studio(*key, adapter=adapter, memory=self.memory if own else "auto", share=open_one)
             return self._studios[key]
 
+    def opened(self, method: str = "slots", backbone: str | None = None) -> bool:
+        """Whether this studio is loaded already."""
+        return (backbone or self.backbone, method) in self._studios
+
+    def open_all(self) -> None:
+        """Every method of this page's own backbone, now, and placed for the lender of cards: on a Space models have to be there before
+        the page is launched."""
+        from slotid.backbone.zerogpu import place_for_space
+
+        for method in self.methods():
+            place_for_space(self.studio(method))
+        self.state = READY
+        self.settled.set()
+
+    def card_seconds(self, request: Request, method: str, backbone: str | None) -> int:
+        """Seconds of a borrowed card that this wish needs; arguments of ``film``."""
+        from slotid.backbone.registry import backbone_spec
+        from slotid.backbone.zerogpu import film_seconds
+
+        streams = 3 if method == "slots" and request.reference is not None else 2
+        return film_seconds(backbone_spec(backbone or self.backbone), request.steps, request.seconds, streams)
+
     def preload(self) -> None:
-        """Opens the default studio and the face finder in a thread of their own; ``state`` says how far it is."""
-        self.state = LOADING
+        """Opens the default studio in a thread of its own, once; ``state`` says how far it is. Called when the first visitor's page is
+        drawn, not before: loading would take the cores that drawing needs."""
+        with self._lock:
+            if self.state != COLD:
+                return
+            self.state = LOADING
 
         def load() -> None:
             try:
@@ -59,6 +148,8 @@ class Engine:
 
                 self.studio()
                 self.state = READY
+                self.settled.set()
+                self.strangers.tracks()
             except SlotIDError as error:
                 self.state, self.reason = FAILED, str(error)
             except Exception as error:  # told on the page and in the log, where a thread's traceback would be lost
@@ -71,21 +162,21 @@ class Engine:
 
         threading.Thread(target=load, name="slotid-preload", daemon=True).start()
 
-    def spec(self) -> Any:
+    def spec(self, backbone: str | None = None) -> Any:
         """The backbone's numbers (lengths, steps, guidance) without loading it; None when they cannot be read yet."""
         from slotid.backbone.registry import backbone_spec
 
         try:
-            return backbone_spec(self.backbone)
+            return backbone_spec(backbone or self.backbone)
         except SlotIDError:
             return None
 
     def status_html(self) -> str:
         """One line on whether the models are there."""
         words = {
-            COLD: "Models open with the first clip.",
-            LOADING: "Opening the models… you can already choose a clip.",
-            READY: "Models are ready.",
+            COLD: "Models are not opened yet.",
+            LOADING: "Opening the models…",
+            READY: "Models are ready",
             FAILED: f"The models could not be opened: {self.reason}",
         }
         from slotid.show.paint import escape
@@ -109,12 +200,3 @@ class Stopper:
 
     def __deepcopy__(self, memo: dict) -> Stopper:
         return Stopper()  # a session's state starts as a copy: each visitor has a Stop of their own
-
-
-def on_gpu(function):
-    """Borrow an accelerator for this function on a ZeroGPU Space; elsewhere leave it as it is."""
-    if not os.environ.get("SPACES_ZERO_GPU"):
-        return function
-    import spaces
-
-    return spaces.GPU(duration=60)(function)

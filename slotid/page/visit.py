@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)  # told apart by being, not by value: the page hashes its states
 class Person:
-    """Someone who was read. ``face`` and ``clip`` are None when a saved code was loaded instead of a clip."""
+    """Someone who was read. ``face`` and ``clip`` are None when a saved code was loaded instead of a clip; ``title`` is what the
+    page calls him: the file's or the example's name."""
 
     code: IdentityCode
     face: FaceTrack | None = None
@@ -48,6 +49,8 @@ class Film:
     poster: np.ndarray  # (H, W, 3) uint8, a middle frame
     settings: dict[str, Any]
     likeness: float | None
+    likeness_html: str = ""  # what was drawn of it
+    heard_html: str = ""
 
 
 def own_folder() -> Path:

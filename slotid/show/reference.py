@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slotid.show.paint import GOOD, data_uri, escape, jpeg, rgb, slot_colour, webp
+from slotid.show.paint import GOOD, data_uri, escape, jpeg, resize, rgb, webp
 
 if TYPE_CHECKING:
     from slotid.types import Clip, FaceTrack
@@ -35,21 +35,25 @@ def boxed(clip: Clip, face: FaceTrack, side: int = 400, most: int = 40) -> tuple
     return np.stack(frames), face.seconds[picks]
 
 
-def people(clip: Clip, boxes: np.ndarray, chosen: int = 0, side: int = 480) -> np.ndarray:
-    """The clip's first frame with a numbered box around each person: (h, w, 3) uint8 at full proportion."""
-    from PIL import Image, ImageDraw, ImageFont
+def people_html(clip: Clip, boxes: np.ndarray, chosen: int = 0, side: int = 560) -> str:
+    """The clip's first frame with a button over each person's face, numbered; the chosen one is pressed.
 
-    scale = side / max(clip.frames.shape[1:3])
-    size = (max(2, round(clip.frames.shape[2] * scale)), max(2, round(clip.frames.shape[1] * scale)))
-    picture = Image.fromarray(clip.frames[0]).resize(size, Image.Resampling.LANCZOS)
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=18)
-    for number, box in enumerate(np.asarray(boxes, np.float64) * scale):
-        colour = slot_colour(2 if number == chosen else 1)
-        pen.rounded_rectangle([float(v) for v in box], radius=8, outline=colour, width=4 if number == chosen else 2)
-        x, y = float(np.clip(box[0], 0, size[0] - 30)), float(np.clip(box[1], 0, size[1] - 26))
-        pen.rounded_rectangle([x, y, x + 26, y + 24], radius=6, fill=colour)
-        pen.text((x + 13, y + 12), str(number + 1), fill="white", font=font, anchor="mm")
-    return np.asarray(picture)
+    ``boxes`` (P, 4) in the clip's pixels. The buttons carry ``data-pick``, their number from 0.
+    """
+    height, width = clip.frames.shape[1:3]
+    scale = min(1.0, side / max(height, width))
+    picture = resize(clip.frames[:1], max(2, round(height * scale)), max(2, round(width * scale)))[0]
+    buttons = []
+    for number, box in enumerate(np.asarray(boxes, np.float64)):
+        x0, x1 = np.clip(box[[0, 2]] / width * 100, 0, 100)
+        y0, y1 = np.clip(box[[1, 3]] / height * 100, 0, 100)
+        place = f"left:{x0:.1f}%;top:{y0:.1f}%;width:{x1 - x0:.1f}%;height:{y1 - y0:.1f}%"
+        pressed = "true" if number == chosen else "false"
+        words = f"Person {number + 1}" + (", who was read" if number == chosen else ", read this one")
+        about = f'data-pick="{number}" style="{place}" aria-pressed="{pressed}" aria-label="{words}"'
+        buttons.append(f'<button type="button" {about}>{number + 1}</button>')
+    image = f'<img src="{data_uri(jpeg(picture, 88), "jpeg")}" alt="The first frame with everybody in view">'
+    return f'<div class="crowd">{image}{"".join(buttons)}</div>'
 
 
 def reference_html(clip: Clip, face: FaceTrack, anchor: int) -> str:
@@ -63,9 +67,9 @@ def reference_html(clip: Clip, face: FaceTrack, anchor: int) -> str:
     )
     cells = [
         ("wide", data_uri(webp(frames, seconds), "webp"), "The clip with a frame around the face that is read", found),
-        ("square", data_uri(webp(crops, face.seconds[picks]), "webp"), "The face crop through time", "The crop that the slots read"),
+        ("square", data_uri(webp(crops, face.seconds[picks]), "webp"), "The face crop through time", "The crop, as the slots read it"),
         ("square", data_uri(jpeg(face.crops[anchor], 92), "jpeg"), f"The anchor frame at {face.seconds[anchor]:.1f} seconds",
-         f"Anchor: the clearest calm frame, {face.seconds[anchor]:.1f} s"),
+         f"The anchor: clearest calm frame, at {face.seconds[anchor]:.1f} s"),
     ]  # fmt: skip
     figures = [
         f'<figure class="{kind}"><img src="{picture}" alt="{escape(alt)}"><figcaption>{escape(caption)}</figcaption></figure>'

@@ -43,17 +43,16 @@ def thin(count: int, most: int) -> np.ndarray:
 
 
 def heat_film(crops: np.ndarray, plan: np.ndarray, slot: int, size: int = 128) -> np.ndarray:
-    """One slot's attention over the clip: dim and grey where it does not look, in colour where it does.
+    """One slot's attention over the clip: the face in grey, and the slot's colour laid over where it looks.
 
+    The face stays readable everywhere, on dark skin too: one sees *what* is looked at, not a lamp in the dark.
     ``crops`` (T, C, C, 3) uint8, ``plan`` (T, h, w); returns (T, size, size, 3) uint8.
     """
     crops = resize(np.asarray(crops), size, size).astype(np.float32)
-    bright = grow(focus(plan)[0], size)[..., None]
-    grey = crops @ np.array([0.299, 0.587, 0.114], np.float32)
-    tint = rgb(slot_colour(slot)) / 255.0
-    dim = grey[..., None] * (0.14 + 0.24 * tint)
-    lit = crops * 0.94 + 255.0 * 0.14 * tint
-    return np.clip(dim + (lit - dim) * bright**0.75, 0, 255).astype(np.uint8)
+    cover = 0.88 * grow(focus(plan)[0], size)[..., None] ** 0.65
+    grey = (crops @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
+    lit = rgb(slot_colour(slot)) * (0.5 + 0.75 * grey / 255.0) + 26
+    return np.clip((34 + 0.56 * grey) * (1 - cover) + lit * cover, 0, 255).astype(np.uint8)
 
 
 def still(crops: np.ndarray, plan: np.ndarray, slot: int, frame: int, size: int = 128) -> np.ndarray:
@@ -108,42 +107,53 @@ def time_map(
     return svg(width, height, body, title)
 
 
-def forming(plans: np.ndarray, crops: np.ndarray, frame: int, names: Sequence[str], size: int = 112) -> str:
-    """The plan at one iteration as a row of small pictures, one a slot, as HTML. ``plans`` (S, T, h, w)."""
+def forming(maps: np.ndarray, crops: np.ndarray, frame: int, names: Sequence[str], size: int = 128) -> str:
+    """The plan at one iteration as a row of small pictures, one a slot, as HTML. ``maps`` (S, h, w), summed over time."""
     cells = []
-    for slot, plan in enumerate(plans):
-        picture = data_uri(jpeg(still(crops, plan, slot, frame, size), 88), "jpeg")
+    for slot, plan in enumerate(maps):
+        picture = data_uri(jpeg(still(crops, plan[None], slot, frame, size), 88), "jpeg")
         alt = f"{names[slot]}: where this slot looks on average at this iteration"
         image = f'<img src="{picture}" width="{size}" height="{size}" alt="{escape(alt)}">'
         cells.append(f"<figure>{image}<figcaption>{escape(names[slot])}</figcaption></figure>")
     return f'<div class="forming">{"".join(cells)}</div>'
 
 
-def error_curve(errors: np.ndarray, chosen: int | None = None, width: int = 420) -> str:
-    """Marginal error by iteration on a logarithmic axis, as SVG. ``errors`` (K,) >= 0; ``chosen`` (0-based) is marked."""
-    errors = np.maximum(np.asarray(errors, np.float64).ravel(), 1e-12)
-    height, left, right, top, bottom = 150.0, 54.0, 14.0, 14.0, 34.0
+def error_curve(errors: np.ndarray, chosen: int | None = None, width: int = 860) -> str:
+    """Marginal error by Sinkhorn iteration on a logarithmic axis, as SVG; each refinement of the slots starts a new curve.
+
+    ``errors`` (K refinements, n iterations) >= 0; ``chosen`` counts through all of them from 0 and is marked.
+    """
+    errors = np.maximum(np.atleast_2d(np.asarray(errors, np.float64)), 1e-12)
+    rounds, count = errors.shape
+    height, left, right, top, bottom = 210.0, 54.0, 14.0, 14.0, 46.0
     high, low = np.ceil(np.log10(errors.max())), np.floor(np.log10(errors.min()))
     high = max(high, low + 1)
-    across = (width - left - right) / max(1, len(errors) - 1)
+    across = (width - left - right) / errors.size
 
-    def place(index: int, value: float) -> tuple[float, float]:
-        return left + index * across, top + (high - np.log10(value)) / (high - low) * (height - top - bottom)
+    def place(index: int) -> tuple[float, float]:
+        value = np.log10(errors.flat[index])
+        return left + (index + 0.5) * across, top + (high - value) / (high - low) * (height - top - bottom)
 
     body: list[str] = []
     for power in range(int(low), int(high) + 1, max(1, int((high - low) // 4))):
-        y = place(0, 10.0**power)[1]
+        y = top + (high - power) / (high - low) * (height - top - bottom)
         body.append(f'<line x1="{left:g}" x2="{width - right:g}" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" opacity="0.15"/>')
-        body.append(f'<text x="{left - 8:g}" y="{y + 4:.1f}" font-size="11" text-anchor="end" opacity="0.8">1e{power}</text>')
-    points = [place(index, value) for index, value in enumerate(errors)]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    body.append(f'<polyline points="{path}" fill="none" stroke="{slot_colour(0)}" stroke-width="2"/>')
-    for index, (x, y) in enumerate(points):
-        big = index == chosen
-        body.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{5.5 if big else 3}" fill="{slot_colour(0)}"/>')
-        body.append(f'<text x="{x:.1f}" y="{height - bottom + 18:g}" font-size="11" text-anchor="middle" opacity="0.8">{index + 1}</text>')
-    body.append(
-        f'<text x="{(left + width - right) / 2:g}" y="{height - 3:g}" font-size="11" text-anchor="middle" opacity="0.8">iteration</text>'
-    )
-    title = f"Marginal error of the plan: {errors[0]:.1e} at the first iteration, {errors[-1]:.1e} at the last of {len(errors)}"
+        body.append(f'<text x="{left - 8:g}" y="{y + 4:.1f}" font-size="12" text-anchor="end" opacity="0.8">{10.0**power:g}</text>')
+    for number in range(rounds):
+        indices = range(number * count, (number + 1) * count)
+        path = " ".join("{:.1f},{:.1f}".format(*place(index)) for index in indices)
+        body.append(f'<polyline points="{path}" fill="none" stroke="{slot_colour(0)}" stroke-width="2"/>')
+        for index in indices:
+            (x, y), big = place(index), index == chosen
+            ring = ' stroke="currentColor" stroke-width="2"' if big else ""
+            body.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{6 if big else 3}" fill="{slot_colour(0)}"{ring}/>')
+            step = index - number * count + 1
+            body.append(f'<text x="{x:.1f}" y="{height - bottom + 18:g}" font-size="11" text-anchor="middle" opacity="0.8">{step}</text>')
+        middle = left + (number + 0.5) * count * across
+        body.append(f'<text x="{middle:.1f}" y="{height - 8:g}" font-size="12" text-anchor="middle">refinement {number + 1}</text>')
+        if number:
+            x = left + number * count * across
+            body.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top:g}" y2="{height - 4:g}" stroke="currentColor" opacity="0.2"/>')
+    first, last = errors[-1, 0], errors[-1, -1]
+    title = f"Marginal error of the plan in the last of {rounds} refinements: {first:.1e} at its first iteration, {last:.1e} at its last"
     return svg(width, height, body, title)

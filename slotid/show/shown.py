@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """The routing of one clip. K iterations, S slots, T frames that were read, h x w places on the face."""
+    """The routing of one clip. K refinements, S slots, T frames that were read, h x w places on the face."""
 
-    plans: np.ndarray  # (K, S, T, h, w) float32, transport mass
+    plans: np.ndarray  # (K, S, T, h, w) float32, transport mass, at the end of each refinement
     gates: np.ndarray  # (S,) 0 to 1
     mass: np.ndarray  # (S,) share of the clip's mass, sums to 1
-    errors: np.ndarray  # (K,) marginal error of the plan at each iteration
+    forming: np.ndarray  # (K * n, S, h, w) the plan after each of n Sinkhorn iterations of each refinement, summed over time
+    errors: np.ndarray  # (K, n) its marginal error
     anchor: int  # index into the T frames
     seconds: np.ndarray  # (T,)
     crops: np.ndarray  # (T, C, C, 3) uint8
@@ -35,7 +36,7 @@ class Shown:
 
 def shown_of(code: IdentityCode) -> Shown | None:
     """The part of a code that can be looked at; None for a method that routes nothing, or a code saved without it."""
-    if "plans" not in code.shown or "crops" not in code.shown:
+    if not {"plans", "forming", "crops"} <= set(code.shown):
         return None
     s = code.shown
     plans = np.asarray(s["plans"], np.float32)
@@ -51,7 +52,8 @@ def shown_of(code: IdentityCode) -> Shown | None:
         plans=plans,
         gates=np.asarray(s["gates"], np.float32),
         mass=np.asarray(s["mass"], np.float32),
-        errors=np.asarray(s["marginal_error"], np.float32).reshape(len(plans), -1).mean(1),
+        forming=np.asarray(s["forming"], np.float32).reshape(-1, count, *plans.shape[-2:]),
+        errors=np.asarray(s["forming_error"], np.float32),
         anchor=frames.index(anchor) if anchor in frames else 0,
         seconds=np.asarray(s["seconds"], np.float64),
         crops=np.asarray(s["crops"], np.uint8),
