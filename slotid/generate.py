@@ -36,6 +36,7 @@ def open_studio(
     device: str | None = None,
     adapter: str | Path | None = None,
     memory: str = "auto",
+    share: Backbone | None = None,
 ) -> Studio:
     """Load a backbone and a method with its weights.
 
@@ -45,6 +46,7 @@ def open_studio(
         device: "cpu", "cuda", ...; None takes the accelerator when there is one.
         adapter: folder or fetched repository of the method's weights; None means ``identity/<method>`` inside the backbone's folder.
         memory: how a Wan pipeline shares the accelerator, "auto" or a profile of ``backbone.memory.PROFILES``.
+        share: the same backbone, opened already for another method; ``device`` and ``memory`` are then its own.
 
     Raises:
         SlotIDError: unknown backbone or method, no weights, or weights of another backbone.
@@ -56,7 +58,7 @@ def open_studio(
     from slotid.identity.registry import method_class
 
     kind, home = method_class(method), backbone_folder(backbone)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = share.device if share else device or ("cuda" if torch.cuda.is_available() else "cpu")
     folder, opened = None, None
     if kind.trained:  # before the backbone: a missing file shows at once
         folder = home / "identity" / method if adapter is None else locate_adapter(adapter)
@@ -67,8 +69,7 @@ def open_studio(
             opened.extractor = open_vision(opened.config, device)
     elif adapter is not None:
         raise SlotIDError(f"Method '{method}' has no weights of its own, but the adapter {adapter} was given; leave it out.")
-    frozen = open_backbone("tiny" if str(backbone) == "tiny" else home, memory, device)
-    frozen.to(device)
+    frozen = share or open_backbone("tiny" if str(backbone) == "tiny" else home, memory, device).to(device)
     missing = [field for field in kind.asks if field not in frozen.supported]
     if missing:
         hint = "wan2.1-vace-1.3b" if "residual" in missing else "tiny"

@@ -64,10 +64,15 @@ def on_borrowed(function: Callable, duration: int | Callable[..., int] = 60) -> 
 
 
 def place_for_space(studio: Any) -> Any:
-    """At module level of a Space: put a studio's models where ``spaces`` expects them before the first visitor. Elsewhere it is left
-    alone."""
-    if borrowed() and studio.backbone.placement is None:
+    """At module level of a Space, before the page is launched: put a studio's models where ``spaces`` expects them. Elsewhere, and where a
+    memory profile moves parts by itself, it is left alone."""
+    if not borrowed():
+        return studio
+    placed = studio.backbone.placement
+    if placed is None:
         studio.backbone.to("cuda")
-        if hasattr(studio.method, "to"):
-            studio.method.to("cuda")
+    elif placed.moves == "none":
+        placed.need("transformer")  # at its first need it puts everything on the card
+    if hasattr(studio.method, "to"):
+        studio.method.to("cuda")
     return studio
