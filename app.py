@@ -20,6 +20,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import gradio as gr  # noqa: E402
 
+from slotid.backbone.zerogpu import borrowed  # noqa: E402
 from slotid.page import compare, history, making, programs, reference, saw, style  # noqa: E402
 from slotid.page.engine import Engine  # noqa: E402
 from slotid.page.strangers import Strangers  # noqa: E402
@@ -60,10 +61,19 @@ def build(engine: Engine, examples: list[tuple[str, str, str]]) -> gr.Blocks:
     return page
 
 
-def serve(host: str | None = None, port: int | None = None, backbone: str = "tiny", block: bool = True) -> int:
-    """Opens the page and waits until it is stopped; ``block`` False returns at once and leaves the server running."""
+def serve(
+    host: str | None = None, port: int | None = None, backbone: str | None = None, block: bool = True, adapter: str | None = None,
+    memory: str = "auto",
+) -> int:  # fmt: skip
+    """Opens the page and waits until it is stopped; ``block`` False returns at once and leaves the server running.
+
+    ``backbone`` None takes the variable SLOTID_BACKBONE, or the embedded one; ``adapter`` and ``memory`` as for ``open_studio``.
+    """
     examples = reference.examples_of(ROOT / "examples")
-    engine = Engine(backbone, Strangers({name: path for name, path, _ in examples}))
+    backbone = backbone or os.environ.get("SLOTID_BACKBONE") or "tiny"
+    engine = Engine(backbone, Strangers({name: path for name, path, _ in examples}), adapter, memory)
+    if borrowed():
+        engine.open_all()
     page = build(engine, examples)
     page.queue(max_size=32)
     page.launch(
@@ -76,13 +86,16 @@ def serve(host: str | None = None, port: int | None = None, backbone: str = "tin
 
 
 def main(argv: list[str] | None = None) -> int:
-    """``python app.py [--host H] [--port P] [--backbone NAME|DIR]``; the environment's GRADIO_SERVER_* hold where nothing is given."""
+    """``python app.py [--host H] [--port P] [--backbone NAME|DIR] [--adapter DIR|REPO] [--memory PROFILE]``; the environment's
+    GRADIO_SERVER_* and SLOTID_BACKBONE hold where nothing is given."""
     parser = argparse.ArgumentParser(description="Open the Slot-ID page.")
     parser.add_argument("--host", help="0.0.0.0 lets other machines in (default 127.0.0.1)")
     parser.add_argument("--port", type=int, help="default 7860")
-    parser.add_argument("--backbone", default="tiny", metavar="NAME|DIR")
+    parser.add_argument("--backbone", metavar="NAME|DIR", help="default tiny, the embedded one")
+    parser.add_argument("--adapter", metavar="DIR|REPO", help="Slot-ID's weights for another backbone")
+    parser.add_argument("--memory", default="auto", metavar="PROFILE", help="how a large backbone shares the card")
     args = parser.parse_args(argv)
-    return serve(args.host, args.port, args.backbone)
+    return serve(args.host, args.port, args.backbone, adapter=args.adapter, memory=args.memory)
 
 
 if __name__ == "__main__":

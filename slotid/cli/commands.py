@@ -47,15 +47,20 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     app = subparsers.add_parser("app", help="open the page")
     app.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default %(default)s)")
     app.add_argument("--port", type=int, default=7860, help="default %(default)s")
+    _opened(app, None)
     app.set_defaults(run=run_app)
 
 
 def _shared(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backbone", default="tiny", metavar="NAME|DIR", help="the frozen generator (default %(default)s, embedded)")
+    _opened(parser, "tiny")
     parser.add_argument("--method", default="slots", metavar="NAME", help="how identity is kept (default %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+
+def _opened(parser: argparse.ArgumentParser, backbone: str | None) -> None:
+    parser.add_argument("--backbone", default=backbone, metavar="NAME|DIR", help="the frozen generator (default tiny, embedded)")
     parser.add_argument("--adapter", metavar="DIR|REPO", help="weights trained for another backbone than the embedded one")
     parser.add_argument("--memory", default="auto", metavar="PROFILE", help="how a large backbone shares the card, see `slotid memory`")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
 
 def run_encode(args: argparse.Namespace) -> int:
@@ -170,7 +175,7 @@ def run_app(args: argparse.Namespace) -> int:
     spec = importlib.util.spec_from_file_location("slotid_app", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.serve(host=args.host, port=args.port)
+    return module.serve(host=args.host, port=args.port, backbone=args.backbone, adapter=args.adapter, memory=args.memory)
 
 
 def film_settings(result: Result) -> dict[str, Any]:

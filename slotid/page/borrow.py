@@ -120,7 +120,7 @@ def _told(work: Iterator[Any]) -> Iterator[Any]:
                 raise SlotIDError(event.words)
             yield event
     except gr.Error as error:
-        raise SlotIDError(f"No card could be borrowed, or it was taken back: {error}. Try again, or ask for fewer steps.") from error
+        raise SlotIDError(f"No card could be borrowed, or it was taken back: {error.message} Try again, or ask for fewer steps.") from error
 
 
 def _arrived(path: Path, result: Result, request: Request) -> Result:

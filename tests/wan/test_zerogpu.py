@@ -1,11 +1,14 @@
 """Borrowed accelerators: the time asked for is tight, and without ``spaces`` nothing is borrowed."""
 
+import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from small import small_studio
+from small import small_backbone, small_face, small_method, small_studio, stir
 
 from slotid.backbone.memory import known_spec
 from slotid.backbone.zerogpu import LEAST, MOST, film_seconds, on_borrowed, place_for_space, step_flops
@@ -22,17 +25,57 @@ def test_nothing_is_borrowed_elsewhere(monkeypatch):
     assert place_for_space(studio) is studio and studio.backbone.device.type == "cpu"
 
 
-def test_the_decorator_of_spaces_takes_our_callable(monkeypatch):
-    """``spaces`` itself, off a Space: it must accept a generator with a duration callable and hand it back unchanged."""
+@pytest.fixture(scope="module")
+def lent(tmp_path_factory):
+    """(folder of a small pipeline, what ``small_lender`` told of making a film of it on a borrowed card)."""
     pytest.importorskip("spaces")
-    code = (
-        "import os; os.environ['SPACES_ZERO_GPU'] = '';\n"
-        "import spaces, slotid.backbone.zerogpu as z; z.borrowed = lambda: True\n"
-        "def film(n):\n    yield n\n"
-        "assert list(z.on_borrowed(film, lambda n: n)(3)) == [3]; print('fine')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "fine", done.stderr
+    from slotid.backbone.backbone import LoraPlan
+    from slotid.backbone.tiny import save_tiny
+
+    folder, here = tmp_path_factory.mktemp("pipeline"), Path(__file__).parent
+    backbone = small_backbone()
+    save_tiny(backbone, folder)
+    lora = backbone.adopt(LoraPlan(rank=2))
+    stir(lora)
+    small_method().save_pretrained(folder / "identity" / "slots", backbone.spec.name, lora)
+    paths = os.pathsep.join(map(str, (here.parents[1], here.parent)))
+    done = subprocess.run(
+        [sys.executable, str(here / "small_lender.py"), str(folder)], capture_output=True, text=True, timeout=900,
+        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_film_on_a_borrowed_card_is_the_film(lent):
+    """Through the real ``spaces``: its emulated CUDA, its process, its pipes; compared with the page's engine here."""
+    from slotid.page.engine import Engine
+    from slotid.types import Request
+
+    folder, told = lent
+    assert told["emulated"] and told["placed"].startswith("cuda"), "models are placed before anybody borrows"
+    *_, film = Engine(str(folder)).film(Request("a man talks", small_face(1), steps=4, seed=3, seconds=1.125), "slots", None)
+    frames = film.clip.frames
+    assert told["frames"] == list(frames.shape) and told["sum"] == told["same"] == int(frames.astype(int).sum())
+    assert told["stages"] == ["remember", "read", *["denoise"] * 5, "decode", "likeness"] and told["previews"] == 1
+    assert told["likeness"] == len(frames) and told["face"] and told["request"] and told["kept"] == 3
+    assert set(told["code"]) == {"Tensor"} and told["backbones"] == [str(folder)]
+
+
+def test_what_goes_wrong_on_a_borrowed_card_is_a_sentence(lent):
+    empty, gains, quota = lent[1]["errors"]
+    assert empty.startswith("The prompt is empty") and gains.startswith("1 slot gains were given for 8 slots")
+    assert quota.startswith("No card could be borrowed") and "GPU limit" in quota
+
+
+def test_the_card_is_asked_for_as_long_as_the_wish_needs(lent):
+    from slotid.backbone.backbone import Spec
+    from slotid.page.borrow import REMEMBER_SECONDS
+
+    folder, told = lent
+    spec = Spec.load(folder)
+    wishes = [(4, 1.125), (50, None), (4, 1.125)]
+    assert told["asked"][:4] == [REMEMBER_SECONDS, *(film_seconds(spec, steps, seconds) for steps, seconds in wishes)]
 
 
 def test_the_time_asked_for_follows_the_wish():
