@@ -239,6 +239,29 @@ def test_a_model_that_cannot_be_opened_is_told():
     assert engine.state == "failed" and "no-such-backbone" in engine.status_html()
 
 
+def test_two_trained_methods_do_not_take_each_others_lora(tmp_path, monkeypatch):
+    """A backbone holds one method's LoRA: a second trained method gets a backbone of its own, a method without weights shares."""
+    from small import small_backbone, small_method
+
+    from slotid.backbone.backbone import LoraPlan
+    from slotid.backbone.tiny import save_tiny
+    from slotid.identity.variants import AnchorOnly
+    from slotid.page.engine import Engine
+
+    backbone = small_backbone()
+    save_tiny(backbone, tmp_path, half=False)
+    lora = backbone.adopt(LoraPlan(rank=2))
+    method = small_method()
+    method.save_pretrained(tmp_path / "identity" / "slots", lora=lora)
+    method.__class__ = AnchorOnly
+    method.save_pretrained(tmp_path / "identity" / "anchor", lora=lora)
+    monkeypatch.setenv("SLOTID_TINY", str(tmp_path))
+    engine = Engine("tiny")
+    assert engine.methods() == ["slots", "anchor", "none"], "only what has its weights here"
+    slots, anchor, none = (engine.studio(name).backbone for name in engine.methods())
+    assert slots is not anchor and none in (slots, anchor) and slots.adopted and anchor.adopted
+
+
 def test_a_film_is_kept_with_its_settings_and_forgotten(engine, studio, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     from dataclasses import replace

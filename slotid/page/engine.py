@@ -36,7 +36,7 @@ class Engine:
         self._studios: dict[tuple[str, str], Studio] = {}
         self._lock = threading.Lock()
         self.line = Line(64 if borrowed() else 1)
-        self._pace = 0.04  # seconds per step and frame; a guess until the first film was made
+        self._pace, self._beside = 0.03, 5.0  # seconds per step and frame, and for all the rest; guesses until the first film was made
         self.state, self.reason = COLD, ""
         self.settled = threading.Event()
         self.film = borrow_film(self.film, self.card_seconds)
@@ -92,11 +92,12 @@ class Engine:
         """Seconds that so many films are thought to take, from the pace of the last one."""
         spec = self.spec()
         frames = spec.legal_frames(seconds) if spec else 25
-        return self._pace * steps * frames * films
+        return films * (self._beside + self._pace * steps * frames)
 
     def learn_pace(self, result: Result) -> None:
         """Takes the pace of a finished film for the estimates of the next."""
-        self._pace = sum(result.timings.values()) / (result.request.steps * len(result.clip.frames))
+        walk = result.timings.get("denoise", 0.0)
+        self._pace, self._beside = walk / (result.request.steps * len(result.clip.frames)), sum(result.timings.values()) - walk
 
     def studio(self, method: str = "slots", backbone: str | None = None) -> Studio:
         """The opened studio; the first call loads it (seconds)."""
@@ -106,9 +107,11 @@ class Engine:
                 from slotid.generate import open_studio
                 from slotid.identity.registry import method_class
 
-                own = key[0] == self.backbone
-                adapter = self.adapter if own and method_class(method).trained else None
-                open_one = next((studio.backbone for (name, _), studio in self._studios.items() if name == key[0]), None)
+                own, trained = key[0] == self.backbone, method_class(method).trained
+                adapter = self.adapter if own and trained else None
+                # A backbone holds the LoRA of one method: adopting another's would replace it under the first one's feet.
+                fits = (studio.backbone for (name, _), studio in self._studios.items() if name == key[0])
+                open_one = next((backbone for backbone in fits if not (trained and backbone.adopted)), None)
                 self._studios[key] = open_studio(*key, adapter=adapter, memory=self.memory if own else "auto", share=open_one)
             return self._studios[key]
 
@@ -128,11 +131,12 @@ class Engine:
 
     def card_seconds(self, request: Request, method: str, backbone: str | None) -> int:
         """Seconds of a borrowed card that this wish needs; arguments of ``film``."""
-        from slotid.backbone.registry import backbone_spec
         from slotid.backbone.zerogpu import film_seconds
 
-        streams = 3 if method == "slots" and request.reference is not None else 2
-        return film_seconds(backbone_spec(backbone or self.backbone), request.steps, request.seconds, streams)
+        studio = self.studio(method, backbone)
+        spec = studio.backbone.spec
+        guidance = (request.text_guidance or spec.text_guidance, request.identity_guidance or spec.identity_guidance)
+        return film_seconds(spec, request.steps, request.seconds, len(studio.method.streams(request, *guidance)))
 
     def preload(self) -> None:
         """Opens the default studio in a thread of its own, once; ``state`` says how far it is. Called when the first visitor's page is

@@ -69,4 +69,4 @@ def waiting_words(place: int, seconds: float) -> str:
     from slotid.cli.progress import clock
 
     who = "One visitor is before you" if place == 1 else f"{place} visitors are before you"
-    return f"Waiting in line: {who}, your turn in about {clock(seconds)}." if seconds >= 1 else f"Waiting in line: {who}."
+    return f"Waiting in line: {who}, your turn {f'in about {clock(seconds)}' if seconds >= 1 else 'any moment'}."

@@ -81,7 +81,7 @@ def cards_html(shown: Shown) -> str:
         name = escape(plain)
         cells.append(
             f'<div class="slot" id="slot{slot + 1}" style="--tone:{slot_colour(slot)}">'
-            f'<button type="button" class="look" data-look="{slot}" title="Show it large">'
+            f'<button type="button" class="open" data-look="{slot}" title="Show it large">'
             f'<img src="{film}" alt="Where the slot for {name} looks, through the clip"></button>'
             f'<h4>{name}</h4><p class="facts"><span>mass {share[slot]:.0%}</span><span>gate {float(shown.gates[slot]):.2f}</span></p>'
             f'<label class="gain"><span>gain</span><output>1.00</output>'
@@ -106,7 +106,7 @@ def large_html(shown: Shown, slot: int) -> str:
     name = escape(shown.names[slot])
     words = (
         f"<h4>{name}</h4><p>Colour marks where this slot took its mass: none where it took half an even share or less, full where it took "
-        f"{top:.1f} times an even share. It took most at {busiest:.1f} s.</p>"
+        f"{top:.1f} times an even share. It took most at {busiest:.1f}&nbsp;s.</p>"
         f"<p>The name is what this slot was trained towards on rendered heads, not a promise about this clip.</p>"
     )
     return (
