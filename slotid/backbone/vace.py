@@ -68,5 +68,6 @@ class WanVACEBackbone(WanBackbone):
                     f"{control.shape[2]} latent frames of control were made for {x.shape[2]} of film; encode the references again."
                 )
             scale = x.new_full((len(net.config.vace_layers),), asked.scale)
-            times = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(len(x)) * 1000.0
-            return net(x, times, text, control_hidden_states=control, control_hidden_states_scale=scale, return_dict=False)[0]
+            times = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(len(x))
+            told = net(x, times * 1000.0, text, control_hidden_states=control, control_hidden_states_scale=scale, return_dict=False)[0]
+            return self._as_velocity(told, x, times)

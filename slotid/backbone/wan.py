@@ -47,6 +47,7 @@ def folder_spec(folder: str | Path) -> Spec:
         depth=net["num_layers"],
         max_prompt_chars=2000,
         boundary=boundary if experts == 2 else None,
+        predicts="sample" if scheduler.get("prediction_type") == "sample" else "velocity",
         **told,
     )
 

@@ -190,7 +190,10 @@ class WanBackbone:
             self._need(name)
             belongs(cache, text, given)
             x = x.to(self.device, net.dtype)
-            told = self._forward(net, name, x, times * 1000.0, text, given, cache)
+            return self._as_velocity(self._forward(net, name, x, times * 1000.0, text, given, cache), x, times)
+
+    def _as_velocity(self, told: Tensor, x: Tensor, times: Tensor) -> Tensor:
+        """What the transformer told of ``x`` at ``times`` (B,), as a velocity."""
         if self.spec.predicts == "velocity":
             return told
         return ((x.float() - told.float()) / times.clamp_min(LEAST_TIME).view(-1, 1, 1, 1, 1)).to(x)

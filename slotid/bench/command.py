@@ -119,9 +119,10 @@ def tables(found: dict[str, Any]) -> str:
             lines.append(f"| {frames} | {1000 * row['seconds']:.1f} | {row['ms_per_frame']:.2f} | {row['peak_mib']:.1f} |")
         lines += ["", f"time grows with length to the power of {part['time_exponent']:.2f}, memory {part['memory_exponent']:.2f}"]
     if "full" in found:
-        lines += ["", "| profile | seconds per step | peak GiB | estimated GiB |", "|---|---|---|---|"]
+        lines += ["", "| profile | seconds per step | added by slots | peak GiB | estimated GiB |", "|---|---|---|---|---|"]
         for name, row in found["full"].items():
             peak = f"{row['peak_gib']:.1f}" if "peak_gib" in row else "-"
             spent = f"{row['seconds_per_step']:.2f}" if "seconds_per_step" in row else row.get("failed", "-")
-            lines.append(f"| {name} | {spent} | {peak} | {row['estimated_gib']:.1f} |")
+            added = f"{row['slots_added']:+.1%}" if "slots_added" in row else "-"
+            lines.append(f"| {name} | {spent} | {added} | {peak} | {row['estimated_gib']:.1f} |")
     return "\n".join(lines)

@@ -1,11 +1,12 @@
-"""Full-size Wan 2.1 1.3B from its config with random weights, under each memory profile: seconds per step and the true peak. For CUDA."""
+"""Full-size Wan 2.1 1.3B from its config with random weights, under each memory profile: seconds per step, what identity adds to one, and
+the true peak. For CUDA."""
 
 from __future__ import annotations
 
 import gc
 from typing import Any
 
-from slotid.bench.timing import median
+from slotid.bench.timing import median, ratio
 from slotid.types import SlotIDError
 
 
@@ -32,11 +33,12 @@ def build(name: str, transformer: dict[str, Any], vae: dict[str, Any], text: dic
 
 def profiles(name: str = "wan2.1-1.3b", device: str = "cuda", steps: int = 4, chosen: tuple[str, ...] | None = None, known: Any = None,
              spec: Any = None) -> dict[str, Any]:  # fmt: skip
-    """Per profile: seconds per step, estimated and true peak in GiB, or why it could not run.
+    """Per profile: seconds per step (both streams of text guidance), the share that identity adds to it, estimated and true peak in GiB,
+    or why it could not run.
 
     Args:
-        steps: denoising steps of which the first is not counted. chosen: profiles; None all. known, spec: instead of those of ``name``
-            (tests).
+        steps: denoising steps, with and without identity in turn, of which the first is not counted. chosen: profiles; None all.
+        known, spec: instead of those of ``name`` (tests).
     """
     import torch
 
@@ -45,7 +47,7 @@ def profiles(name: str = "wan2.1-1.3b", device: str = "cuda", steps: int = 4, ch
     from slotid.backbone.place import place
 
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise SlotIDError("The full-size bench needs a CUDA card, and none was found; leave --full out.")
+        raise SlotIDError("The full-size bench needs a CUDA card, and none was found; leave `full` out.")
     known, spec = known or need_known(name), spec or memory.known_spec(name)
     needs = memory.estimate(known.transformer, known.vae, known.text, spec, known.experts)
     dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
@@ -70,23 +72,31 @@ def _film(backbone: Any, spec: Any, steps: int, device: str) -> dict[str, Any]:
 
     import torch
 
+    from slotid.backbone.backbone import LoraPlan
+    from slotid.bench.steps import ANCHORS, RANK, SLOTS
     from slotid.types import Conditioning
 
     cuda = device.startswith("cuda")
     if cuda:
         torch.cuda.reset_peak_memory_stats()
-    spent, plain, cache = [], Conditioning(), {}
+    backbone.adopt(LoraPlan(rank=RANK)).to(device)
+    tokens = torch.randn(1, ANCHORS + SLOTS, spec.text_width, device=device)
+    given = {"bare": Conditioning(), "slots": Conditioning(context=tokens, lora=1.0)}
+    spent: dict[str, list[float]] = {name: [] for name in given}
+    caches: dict[str, dict] = {name: {} for name in given}
     with torch.no_grad():
         text = backbone.read(["", "a person smiles"])
         x = torch.randn(1, spec.channels, *spec.grid(spec.frames), device=device)
         for step in range(steps):
-            start = time.perf_counter()
-            v = backbone.velocity(x.expand(2, -1, -1, -1, -1), 1 - step / steps, text, plain, cache)
-            if cuda:
-                torch.cuda.synchronize()
-            spent.append(time.perf_counter() - start)
+            for name, asked in given.items():
+                start = time.perf_counter()
+                v = backbone.velocity(x.expand(2, -1, -1, -1, -1), 1 - step / steps, text, asked, caches[name])
+                if cuda:
+                    torch.cuda.synchronize()
+                spent[name].append(time.perf_counter() - start)
         backbone.to_pixels(v[:1].float())
-    row: dict[str, Any] = {"seconds_per_step": median(spent[1:] or spent)}
+    counted = {name: values[1:] or values for name, values in spent.items()}
+    row: dict[str, Any] = {"seconds_per_step": median(counted["bare"]), "slots_added": ratio(counted, "slots", "bare")[0] - 1}
     if cuda:
         row["peak_gib"] = torch.cuda.max_memory_reserved() / 2**30
     return row

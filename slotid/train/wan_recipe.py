@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from slotid import flow
 from slotid.identity.slots import SlotConfig, SlotID
+from slotid.train.base import time_weight
 from slotid.train.loop import Plan, adamw, adamw8bit, fit
 from slotid.train.shards_cache import Shards, ShardWriter, known_keys
 from slotid.train.takes import Take, find_clips, link, read_takes
@@ -176,7 +177,7 @@ class WanLearner(nn.Module):
         t = flow.sample_times(len(x0), backbone.spec.shift).to(x0)
         noise = torch.randn_like(x0)
         predicted = backbone.velocity(flow.at(x0, noise, t), t, batch["text"], given)
-        return flow.loss(predicted, flow.target(x0, noise), batch["weight"])
+        return flow.loss(predicted, flow.target(x0, noise), batch["weight"] * time_weight(backbone, t).to(x0))
 
 
 def face_weight(focus: Tensor, grid: tuple[int, int], extra: float = FACE_WEIGHT) -> Tensor:

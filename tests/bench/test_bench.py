@@ -74,6 +74,11 @@ def test_full_size_needs_a_card_and_its_parts_run_on_a_cpu(pipelines_spec):
     known, spec = pipelines_spec
     found = profiles(device="cpu", steps=2, chosen=("full", "model"), known=known, spec=spec)
     assert set(found) == {"full", "model"} and all(row["seconds_per_step"] > 0 and row["estimated_gib"] > 0 for row in found.values())
+    assert all(row["slots_added"] > -1 for row in found.values())
+    table = command.tables(
+        {"machine": command.machine("cpu"), "full": found | {"group": {"failed": "out of memory", "estimated_gib": 1.0}}}
+    )
+    assert "| model |" in table and "| group | out of memory | - | - | 1.0 |" in table
     if not torch.cuda.is_available():
         with pytest.raises(SlotIDError, match="needs a CUDA card"):
             profiles()

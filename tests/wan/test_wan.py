@@ -100,6 +100,29 @@ def test_the_experts_change_over_inside_the_backbone(pipelines):
     assert (backbone.velocity(x[:1], 0.9, text[:1]) - other).abs().max() > 1e-3, "the experts differ"
 
 
+@pytest.mark.parametrize("kind", ["2.1", "2.2-a14b", "vace"])
+def test_a_backbone_that_predicts_the_clean_latent_gives_velocities(pipelines, kind, tmp_path):
+    """The scheduler's config says what the output means; the same weights, read either way, differ by the algebra of the path."""
+    from slotid.backbone.layers import ReferenceImages
+
+    folder = tmp_path / "sample"
+    shutil.copytree(pipelines(kind), folder)
+    (folder / "slotid.json").unlink()
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"prediction_type": "sample"}))
+    assert folder_spec(folder).predicts == "sample"
+    told, clean = load_wan(pipelines(kind), device="cpu"), load_wan(folder, device="cpu")
+    given, frames = Conditioning(), 2
+    if kind == "vace":
+        pictures = torch.arange(32 * 32 * 3).reshape(1, 32, 32, 3).remainder(255).byte().numpy()
+        given, frames = Conditioning(residual=ReferenceImages(pictures, 1.0, (2, 4, 4))), 3
+    x, text = torch.randn(1, 8, frames, 4, 4), told.read(["a man talks"])
+    with torch.no_grad():
+        for t in (0.9, 0.4):
+            expected = (x - told.velocity(x, t, text, given)) / t
+            assert torch.allclose(clean.velocity(x, t, text, given), expected, atol=1e-4)
+
+
 def test_the_low_guidance_holds_only_where_nothing_was_asked(pipelines):
     studio = Studio(load_wan(pipelines("2.2-a14b"), device="cpu"), Method())
     wish = Request("a man talks", None, steps=3, preview_every=0, likeness=False)
@@ -145,7 +168,7 @@ def test_a_folder_of_the_real_sizes_gets_its_frame_rate_and_guidance(tmp_path):
     assert (spec.name, spec.channels, spec.space, spec.size, spec.width, spec.text_length) == ("wan2.2-5b", 48, 16, (704, 1280), 3072, 512)
     assert spec.legal_frames(None) == 121 and spec.grid(121) == (31, 44, 80)
     strange = folder_spec(layout_only(tmp_path / "mine", known.transformer | {"num_layers": 7}, known.vae))
-    assert strange.name == "mine" and strange.depth == 7 and strange.boundary is None
+    assert strange.name == "mine" and strange.depth == 7 and strange.boundary is None and strange.predicts == "velocity"
 
 
 def broken(source: Path, target: Path, **changes) -> Path:
