@@ -52,15 +52,17 @@ def read_clip(path: str | Path, max_seconds: float = 20.0, max_side: int | None 
         raise SlotIDError(
             f"read_clip got max_seconds {max_seconds}, max_side {max_side}, fps {fps}; give positive numbers, a side of at least 16."
         )
-    if not path.exists():
-        raise SlotIDError(f"There is no file {path}; check the name.")
     try:
         if path.is_dir():
             return _read_folder(path, max_seconds, max_side, fps)
+        if path.exists() and not path.is_file():
+            raise SlotIDError(f"{path} is no file but a device or a pipe; save the clip as a file and give that.")
         with path.open("rb") as file:
             head = file.read(32)
     except PermissionError as error:
         raise SlotIDError(f"{path.name} may not be read: permission denied; change its permissions.") from error
+    except OSError as error:  # missing, a name too long for the disk...
+        raise SlotIDError(f"There is no file {_brief(path)}; check the name.") from error
     if not head:
         raise SlotIDError(f"{path.name} is empty (0 bytes); record or copy it again.")
     if _is_picture(head):
@@ -353,6 +355,11 @@ def _fit(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     top, left = (shape[0] - h) // 2, (shape[1] - w) // 2
     out[top : top + h, left : left + w] = cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     return out
+
+
+def _brief(path: Path) -> str:
+    """The path, or its end where it is too long for a line."""
+    return str(path) if len(str(path)) <= 200 else f"...{str(path)[-100:]}"
 
 
 def _short(error: BaseException) -> str:

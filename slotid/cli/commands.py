@@ -68,6 +68,7 @@ def run_encode(args: argparse.Namespace) -> int:
     from slotid.cli.progress import Progress
 
     out = _target(args.out, (".safetensors",))
+    _maps_target(args.maps)
     progress = Progress()
     started = time.perf_counter()
     progress.update("face")
@@ -106,6 +107,7 @@ def run_generate(args: argparse.Namespace) -> int:
     from slotid.cli.progress import Progress
 
     out = _target(args.out, FILMS)
+    _maps_target(args.maps)
     if args.reference is None and args.method != "none":
         raise SlotIDError(
             "--reference is missing: give a clip or a code of the person, or --method none for a film of nobody in particular"
@@ -200,11 +202,20 @@ def _target(name: str, suffixes: tuple[str, ...]) -> Path:
     path = Path(name)
     if path.suffix.lower() not in suffixes:
         raise SlotIDError(f"--out {name} should end in {' or '.join(suffixes)}")
-    if path.is_dir():
-        raise SlotIDError(f"--out {name} is a folder: add a file name")
-    if not path.parent.is_dir():
-        raise SlotIDError(f"the folder of --out {name} does not exist: make {path.parent} first")
+    try:
+        if path.is_dir():
+            raise SlotIDError(f"--out {name} is a folder: add a file name")
+        if not path.parent.is_dir():
+            raise SlotIDError(f"the folder of --out {name} does not exist: make {path.parent} first")
+    except OSError as error:
+        raise SlotIDError(f"--out ...{name[-40:]} cannot be a file ({error.strerror}): choose another name") from error
     return path
+
+
+def _maps_target(name: str | None) -> None:
+    """Refuses a folder for maps that can be none, before any work."""
+    if name is not None and Path(name).exists() and not Path(name).is_dir():
+        raise SlotIDError(f"--maps {name} is a file: give a folder, which is made if it is missing")
 
 
 def _read_face(name: str, method: str):
