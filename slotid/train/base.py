@@ -72,12 +72,22 @@ class BaseLearner(nn.Module):
 
     def forward(self, batch: dict) -> Tensor:
         x0, keep = batch["x0"], batch["keep"]
-        t = flow.sample_times(len(x0), self.backbone.spec.shift).to(x0)
+        t = training_times(len(x0)).to(x0)
         noise = torch.randn_like(x0)
         text = self.backbone.read(batch["prompts"])
         context = self.embedder[0](batch["vectors"]) * keep[..., None] if keep is not None else None
         predicted = self.backbone.velocity(flow.at(x0, noise, t), t, text, Conditioning(context=context))
         return flow.loss(predicted, flow.target(x0, noise), batch["weight"] * time_weight(self.backbone, t))
+
+
+def training_times(count: int, high: float = 12.0, low: float = 2.0, share: float = 0.4) -> Tensor:
+    """(count,) times for learning from nothing: a good part very near noise, where only text and person tell what the film shows.
+
+    With the one logit-normal of a finished model (shift 2) the tokens were hardly used after 600 steps: at t = 1 they told 0 to 7 % of
+    the variance of the coarsest channels (a linear map from facts and person tells 64 %), while denoising was long learned.
+    """
+    near = flow.sample_times(count, high)
+    return torch.where(torch.rand(count) < share, near, flow.sample_times(count, low))
 
 
 def time_weight(backbone, t: Tensor, least: float = 0.3) -> Tensor:

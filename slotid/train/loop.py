@@ -212,7 +212,7 @@ def fit(
 
     for step in range(first, plan.steps):
         for group in (group for optimizer in plain for group in optimizer.param_groups):
-            group["lr"] = rate(plan, step)
+            group["lr"] = rate(plan, step) * group.get("share", 1.0)
         value = 0.0
         for part in range(plan.accumulate):
             rng = step_rng(plan, step * plan.accumulate + part, accelerator.process_index)
