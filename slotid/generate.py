@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,9 +79,26 @@ def open_studio(
             f"open it with a backbone that can, such as {hint}."
         )
     if opened is None:
-        return Studio(frozen, kind())
+        made = kind()
+        if hasattr(made, "routing"):
+            made.routing = embedded_routing
+        return Studio(frozen, made)
     adopt_weights(frozen, opened, folder)
     return Studio(frozen, opened.to(device))
+
+
+@functools.lru_cache(maxsize=1)
+def _embedded() -> Studio | None:
+    try:
+        return open_studio("tiny", "slots", "cpu")
+    except SlotIDError:  # a clone without its weights
+        return None
+
+
+def embedded_routing(face: FaceTrack) -> IdentityCode | None:
+    """A face as the embedded Slot-ID reads it, for methods that only want to know what its slots looked at; None without its weights."""
+    studio = _embedded()
+    return None if studio is None else studio.method.remember(face, studio.backbone.to_latent)
 
 
 def adopt_weights(backbone: Backbone, method: Method, folder: str | Path) -> None:

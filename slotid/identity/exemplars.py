@@ -6,6 +6,7 @@ the best frame outwards, over pose and expression, or over the slots' own routin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,14 +95,16 @@ class Exemplars(Method):
     asks = ("residual",)
     crop_pixels = 480  # VACE sees the pictures at the size of the film
 
-    def __init__(self, most: int = MOST):
-        self.most = most
+    def __init__(self, most: int = MOST, routing: Callable[[FaceTrack], IdentityCode | None] | None = None):
+        """``routing``: a Slot-ID encoder's reading of a track, where one is at hand: frames are then also told apart by their slots."""
+        self.most, self.routing = most, routing
 
     def remember(self, face: FaceTrack, to_latent: ToLatent | None = None) -> IdentityCode:
         """The chosen crops themselves, (n, C, C, 3) uint8. They are pictures of the person: keep the code like a picture."""
         import torch
 
-        frames = pick_exemplars(face, self.most)
+        routed = self.routing(face) if self.routing is not None and bool(face.seen.any()) else None
+        frames = pick_exemplars(face, self.most, routed)
         pictures = np.ascontiguousarray(face.crops[frames])
         shown = {"frames": frames, "anchor_frame": frames[0], "seconds": face.seconds[frames], "crops": pictures}
         return IdentityCode(self.name, self.version, {"images": torch.from_numpy(pictures)}, shown, {"frames": str(len(frames))})

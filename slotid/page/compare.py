@@ -87,7 +87,7 @@ def entries(
         raise SlotIDError("Keep somebody as B first: read B's clip in step 1, press `Keep as B`, then read A's clip.")
     if other.code is person.code:
         raise SlotIDError("A and B are the same clip: read another clip in step 1 to be A.")
-    swapped = engine.studio("slots").method.swapped
+    swapped = engine.studio("slots", engine.reader()).method.swapped
     parts = (
         ("A", person.code),
         ("looks of A, habits of B", swapped(person.code, other.code)),
@@ -156,7 +156,7 @@ def sweep_html(cells: Sequence[str], count: int) -> str:
 def lay_out(engine: Engine, person: gr.State, made: SimpleNamespace) -> SimpleNamespace:
     """Builds the section on the settings of step 3 (``made``); returns its parts."""
     gr.HTML(step(4, "Compare", "same sentence, same seed, one thing changed"))
-    other, stopper = gr.State(None, time_to_live=3600), gr.State(Stopper)
+    other, stopper = gr.State(None, time_to_live=3600), gr.State(None)
     first = next(iter(KINDS))
     kind = gr.Radio(list(KINDS), value=first, label="What changes", show_label=False, elem_id="kind", elem_classes="pills")
     says = gr.HTML(f"<p>{KINDS[first].capitalize()}.</p>", elem_id="says")
@@ -214,8 +214,9 @@ def lay_out(engine: Engine, person: gr.State, made: SimpleNamespace) -> SimpleNa
         show_progress="hidden", api_visibility="private",
     )  # fmt: skip
 
-    def halt(stopper: Stopper) -> Any:
-        stopper.stop()
+    def halt(stopper: Stopper | None) -> Any:
+        if stopper is not None:
+            stopper.stop()
         return gr.update(interactive=False)
 
     stop.click(halt, stopper, stop, **quiet)

@@ -39,6 +39,7 @@ class Engine:
         self._pace, self._beside = 0.03, 5.0  # seconds per step and frame, and for all the rest; guesses until the first film was made
         self.state, self.reason = COLD, ""
         self.settled = threading.Event()
+        self.read_here = self.remember  # within a film, which has its card already
         self.film = borrow_film(self.film, self.card_seconds)
         self.remember = borrow_remember(self.remember)
 
@@ -50,8 +51,19 @@ class Engine:
 
     def remember(self, face: FaceTrack) -> IdentityCode:
         """The code of a face by Slot-ID, whose routing the page shows."""
-        studio = self.studio("slots")
+        studio = self.studio("slots", self.reader())
         return studio.method.remember(face, studio.backbone.to_latent)
+
+    def reader(self) -> str:
+        """The backbone whose Slot-ID reads faces: this page's own, or the embedded one where that has no trained slots."""
+        return self.backbone if "slots" in self.methods() else "tiny"
+
+    def crop_pixels(self) -> int:
+        """Side of the face crops that serves every method on offer."""
+        from slotid.identity.registry import method_class
+
+        names = {name for backbone in self.backbones() for name in self.methods(backbone)}
+        return max(method_class(name).crop_pixels for name in names | {"slots"})
 
     def methods(self, backbone: str | None = None) -> list[str]:
         """Names of the methods that this backbone can do and that have their weights here, Slot-ID first, nobody last."""
@@ -64,9 +76,14 @@ class Engine:
         except SlotIDError:
             return ["slots", "none"]
         able = methods_for(backbone_fields(backbone))
-        given = backbone == self.backbone and self.adapter is not None
-        here = [name for name in able if not method_class(name).trained or given or (home / name / "config.json").is_file()]
+        given = self._adapters_method() if backbone == self.backbone else None
+        here = [name for name in able if not method_class(name).trained or name == given or (home / name / "config.json").is_file()]
         return sorted(here, key=lambda name: (name != "slots", name == "none", name))
+
+    def _adapters_method(self) -> str | None:
+        from slotid.backbone.hub import locate_adapter, read_json
+
+        return None if self.adapter is None else read_json(locate_adapter(self.adapter) / "config.json").get("method")
 
     def method_choices(self, backbone: str | None = None) -> list[tuple[str, str]]:
         """(name with what the method is, name) for a person who chooses."""
@@ -113,6 +130,8 @@ class Engine:
                 fits = (studio.backbone for (name, _), studio in self._studios.items() if name == key[0])
                 open_one = next((backbone for backbone in fits if not (trained and backbone.adopted)), None)
                 self._studios[key] = open_studio(*key, adapter=adapter, memory=self.memory if own else "auto", share=open_one)
+                if hasattr(self._studios[key].method, "routing"):
+                    self._studios[key].method.routing = self.read_here
             return self._studios[key]
 
     def opened(self, method: str = "slots", backbone: str | None = None) -> bool:
@@ -124,8 +143,9 @@ class Engine:
         the page is launched."""
         from slotid.backbone.zerogpu import place_for_space
 
-        for method in self.methods():
-            place_for_space(self.studio(method))
+        for backbone, methods in {self.reader(): ["slots"], self.backbone: self.methods()}.items():
+            for method in methods:
+                place_for_space(self.studio(method, backbone))
         self.state = READY
         self.settled.set()
 
@@ -150,7 +170,8 @@ class Engine:
             try:
                 import slotid.face.track  # noqa: F401
 
-                self.studio()
+                self.studio("slots", self.reader())
+                self.studio(self.methods()[0])
                 self.state = READY
                 self.settled.set()
                 self.strangers.tracks()
@@ -201,6 +222,3 @@ class Stopper:
     def asked(self) -> bool:
         """Whether Stop was pressed."""
         return self._flag.is_set()
-
-    def __deepcopy__(self, memo: dict) -> Stopper:
-        return Stopper()  # a session's state starts as a copy: each visitor has a Stop of their own

@@ -46,7 +46,7 @@ def read_person(
         yield Reading("Looking at the clip…")
         clip = read_clip(path, max_side=960) if clip is None else clip
         yield Reading("Following the face…")
-        face = track_face(clip) if pick is None else track_face(clip, pick=pick)
+        face = track_face(clip, pick, engine.crop_pixels())
         yield Reading("Opening the models…" if engine.state != "ready" else "Reading the identity…")
         code = engine.remember(face)
     finally:

@@ -41,17 +41,37 @@ def test_adapter_and_memory_from_the_command_line(pipelines, adapter, examples, 
         assert expected in capsys.readouterr().err, bad
 
 
-def test_the_pages_generator_makes_a_film_of_exemplars(pipelines):
+def test_the_page_reads_a_clip_and_makes_a_film_of_exemplars(pipelines, small_tiny, examples, monkeypatch):
+    """With VACE, which has no slots of its own: the embedded Slot-ID reads, its routing helps to choose the pictures."""
+    pytest.importorskip("gradio")
+    monkeypatch.setenv("SLOTID_TINY", str(small_tiny))
+    from slotid.page.engine import Engine, Stopper
+    from slotid.page.making import film_events
+    from slotid.page.reference import read_person
+
+    engine = Engine(str(pipelines("vace")))
+    assert engine.methods() == ["exemplars", "none"] and engine.reader() == "tiny" and engine.spec().name == "small-vace"
+    assert any("no training of ours" in label for label, _ in engine.method_choices()), "the page says what it is"
+    person = list(read_person(engine, str(examples[0])))[-1].person
+    assert person.code.method == "slots" and person.face.crops.shape[1:] == (480, 480, 3), "crops as large as VACE wants them"
+    wish = Request("a man talks", person.reference, steps=2, preview_every=1)
+    *steps, film = film_events(engine, wish, "exemplars", None, Stopper())
+    assert isinstance(film, Result) and film.code.method == "exemplars" and film.clip.frames.shape == (5, 32, 32, 3)
+    assert any(step.preview is not None for step in steps) and len(film.likeness) == 5
+    assert engine.studio("exemplars").method.routing(person.face).method == "slots"
+    assert engine.studio("none").backbone is engine.studio("exemplars").backbone, "one copy of the weights for both"
+
+
+def test_the_page_takes_an_adapter_and_a_profile(pipelines, adapter):
     pytest.importorskip("gradio")
     from slotid.page.engine import Engine, Stopper
     from slotid.page.making import film_events
 
-    engine = Engine(str(pipelines("vace")))
-    wish = Request("a man talks", small_face(1), steps=2, preview_every=1, likeness=False)
-    *steps, film = film_events(engine, wish, "exemplars", None, Stopper())
-    assert isinstance(film, Result) and film.code.method == "exemplars" and film.clip.frames.shape == (5, 32, 32, 3)
-    assert any(step.preview is not None for step in steps)
-    assert engine.spec().name == "small-vace"
+    engine = Engine(str(pipelines("2.1")), adapter=str(adapter[0]), memory="model")
+    assert engine.methods() == ["slots", "none"] and engine.reader() == str(pipelines("2.1"))
+    code = engine.remember(small_face(1))
+    *_, film = film_events(engine, Request("a man talks", code, steps=2, preview_every=0), "slots", None, Stopper())
+    assert film.settings["memory"] == "model" and film.settings["backbone"] == "small-2.1"
 
 
 def test_methods_are_offered_where_they_can_work():

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small import small_backbone, small_face, small_method, small_studio, stir
+from small import small_face, small_studio
 
 from slotid.backbone.memory import known_spec
 from slotid.backbone.zerogpu import LEAST, MOST, film_seconds, on_borrowed, place_for_space, step_flops
@@ -26,18 +26,10 @@ def test_nothing_is_borrowed_elsewhere(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def lent(tmp_path_factory):
+def lent(small_tiny):
     """(folder of a small pipeline, what ``small_lender`` told of making a film of it on a borrowed card)."""
     pytest.importorskip("spaces")
-    from slotid.backbone.backbone import LoraPlan
-    from slotid.backbone.tiny import save_tiny
-
-    folder, here = tmp_path_factory.mktemp("pipeline"), Path(__file__).parent
-    backbone = small_backbone()
-    save_tiny(backbone, folder)
-    lora = backbone.adopt(LoraPlan(rank=2))
-    stir(lora)
-    small_method().save_pretrained(folder / "identity" / "slots", backbone.spec.name, lora)
+    folder, here = small_tiny, Path(__file__).parent
     paths = os.pathsep.join(map(str, (here.parents[1], here.parent)))
     done = subprocess.run(
         [sys.executable, str(here / "small_lender.py"), str(folder)], capture_output=True, text=True, timeout=900,
