@@ -48,9 +48,12 @@ def median(values: list[float]) -> float:
 
 
 def ratio(seconds: dict[str, list[float]], name: str, base: str) -> tuple[float, float, float]:
-    """(median, lowest, highest) over the rounds of ``name``'s time over ``base``'s in the same round."""
+    """(median, lower quartile, upper quartile) over the rounds of ``name``'s time over ``base``'s in the same round."""
     pairs = [a / b for a, b in zip(seconds[name], seconds[base], strict=True)]
-    return median(pairs), min(pairs), max(pairs)
+    if len(pairs) < 2:
+        return pairs[0], pairs[0], pairs[0]
+    low, middle, high = statistics.quantiles(pairs, n=4, method="inclusive")
+    return middle, low, high
 
 
 def slope(lengths: list[int], seconds: list[float]) -> float:
