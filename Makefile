@@ -41,18 +41,19 @@ browser: $(STAMP)
 # The first example: its clip, its sentence, a film of the same person doing something else, with the routing map beside it.
 demo: $(STAMP)
 	@mkdir -p out
-	@set -e; example=$$(ls -d examples/*/ 2>/dev/null | head -n 1); \
-	if [ -z "$$example" ]; then echo "slotid: examples/ is empty: take a full clone" >&2; exit 1; fi; \
-	$(PY) -m slotid generate --reference "$${example}reference.mp4" --prompt "$$(cat "$${example}prompt.txt")" \
+	@set -e; clip=$$(ls examples/*/reference.mp4 2>/dev/null | head -n 1); \
+	if [ -z "$$clip" ]; then echo "slotid: examples/ holds no clip: take a full clone" >&2; exit 1; fi; \
+	$(PY) -m slotid generate --reference "$$clip" --prompt "$$(cat "$$(dirname "$$clip")/prompt.txt")" \
 	  --out out/demo.mp4 --maps out/demo_maps
 
-# The whole story, small: training that resumes, a film from the command line, the page's parts, the page itself in a browser.
+# The whole story, small: train four steps, resume at two, read a person, make a film, evaluate, open the page, also in a browser.
 smoke: $(STAMP)
-	$(PY) -m pytest tests/train/test_loop.py tests/test_generate.py tests/test_cli.py tests/test_page.py tests/browser $(ARGS)
+	$(PY) -m pytest tests/smoke tests/evaluate/test_study.py::test_report_of_a_small_run_and_its_resumption tests/browser $(ARGS)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
+# What was trained (runs/) stays: it took hours.
 clean:
-	rm -rf out runs .pytest_cache .ruff_cache
+	rm -rf out .pytest_cache .ruff_cache
