@@ -151,11 +151,12 @@ def download(repository: str, revision: str | None, token: str | None) -> Path:
         offline = isinstance(error, OfflineModeIsEnabled) or os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
         if offline:
             raise SlotIDError(f"{repository} cannot be fetched: HF_HUB_OFFLINE is set. Run again with HF_HUB_OFFLINE=0.") from error
-        if isinstance(error, (LocalEntryNotFoundError, ConnectionError)) or not isinstance(error, HfHubHTTPError):
+        refused = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error  # the hub's client wraps an answer it got
+        if not isinstance(refused, HfHubHTTPError):
             raise SlotIDError(
                 f"The hub cannot be reached to fetch {repository}; check the network, or give the folder of a copy."
             ) from error
-        raise SlotIDError(f"The hub refused {repository} ({str(error).splitlines()[0][:120]}); try again later.") from error
+        raise SlotIDError(f"The hub refused {repository} ({str(refused).splitlines()[0][:120]}); try again later.") from error
     except Exception as error:  # the hub's HTTP library has errors of its own for a missing network
         if not type(error).__module__.startswith(("httpx", "httpcore", "requests", "urllib3")):
             raise

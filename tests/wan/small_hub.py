@@ -13,11 +13,11 @@ class SmallHub:
     """Serves folders as repositories at one revision each, until the ``with`` ends. ``address`` is for HF_ENDPOINT.
 
     Args:
-        repositories: owner/name -> (revision, folder).
+        repositories: owner/name -> (revision, folder). refused: owner/name -> (status, the hub's code for the reason).
     """
 
-    def __init__(self, repositories: dict[str, tuple[str, Path]]):
-        self.repositories, self.asked = repositories, []
+    def __init__(self, repositories: dict[str, tuple[str, Path]], refused: dict[str, tuple[int, str]] | None = None):
+        self.repositories, self.refused, self.asked = repositories, refused or {}, []
         hub = self
 
         class Answers(BaseHTTPRequestHandler):
@@ -49,7 +49,8 @@ class SmallHub:
         owner, name, what, revision, *rest = [*(parts[2:] if api else parts), "", "", "", ""]
         known = self.repositories.get(f"{owner}/{name}")
         if known is None:
-            return self._send(request, 404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
+            status, code = self.refused.get(f"{owner}/{name}", (404, "RepoNotFound"))
+            return self._send(request, status, b"{}", {"X-Error-Code": code}, body)
         commit, folder = known
         if revision not in (commit, "main"):
             return self._send(request, 404, b"{}", {"X-Error-Code": "RevisionNotFound"}, body)
