@@ -45,10 +45,16 @@ def build(engine: Engine, examples: list[tuple[str, str, str]]) -> gr.Blocks:
         compare_parts = compare.lay_out(engine, first.person, third)
         history.lay_out(engine, third)
         programs.lay_out(engine)
-        first.deleted.then(history.forget_films, third.films, third.films, queue=False, show_progress="hidden", api_visibility="private")
         fresh = [*compare_parts.blank, *third.blank]
-        first.deleted.then(lambda: [value for _, value in fresh], None, [part for part, _ in fresh], queue=False, show_progress="hidden",
-                           api_visibility="private")  # fmt: skip
+
+        def start_anew(films):
+            history.forget_films(films)
+            return [[], *(value for _, value in fresh)]
+
+        first.deleted.then(
+            start_anew, third.films, [third.films, *(part for part, _ in fresh)], concurrency_limit=None, show_progress="hidden",
+            api_visibility="private",
+        )  # fmt: skip
 
         def tell():
             engine.preload()

@@ -218,17 +218,6 @@ def test_stop_ends_the_walk_at_the_next_step_and_closes_it(engine, studio):
     assert seen[-1].preview is not None
 
 
-def test_a_visitors_stop_is_his_own():
-    import copy
-
-    from slotid.page.engine import Stopper
-
-    first = Stopper()
-    second = copy.deepcopy(first)
-    first.stop()
-    assert first.asked and not second.asked
-
-
 def test_a_model_that_cannot_be_opened_is_told():
     from slotid.page.engine import Engine
 

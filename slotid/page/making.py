@@ -119,7 +119,7 @@ def timings_html(result: Result) -> str:
 def lay_out(engine: Engine, person: gr.State, saw: SimpleNamespace) -> SimpleNamespace:
     """Builds the section; returns its parts. ``films`` (state) is this visit's history."""
     gr.HTML(step(3, "A new film", "the same person, doing what you write"))
-    stopper, films = gr.State(Stopper), gr.State([])
+    stopper, films = gr.State(None), gr.State([])
     with gr.Row(equal_height=False, elem_classes="two wide"):
         with gr.Column(min_width=280, elem_classes="wish"):
             prompt = gr.Textbox(
@@ -320,8 +320,9 @@ def _wire_film(engine: Engine, p: SimpleNamespace, person: gr.State, saw: Simple
         api_visibility="private",
     )  # fmt: skip
 
-    def stop(stopper: Stopper) -> Any:
-        stopper.stop()
+    def stop(stopper: Stopper | None) -> Any:
+        if stopper is not None:
+            stopper.stop()
         return gr.update(interactive=False)  # the film's own last word goes to the bar: this answer may arrive after it
 
     p.stop.click(stop, p.stopper, p.stop, **quiet)

@@ -133,19 +133,19 @@ def lay_out(engine: Engine) -> None:
 
     @told
     def compare(
-        reference: str | None, other: str | None, prompt: str, consent: bool, kind: str, steps: int, seconds: float, seed: int
+        reference: str | None, prompt: str, consent: bool, kind: str, steps: int, seconds: float, seed: int, other: str | None = None
     ) -> str:  # fmt: skip
         """Make films with the same sentence and seed in which one thing changes, side by side with captions.
 
         Args:
             reference: A clip of the person A, or an identity code that `read` returned.
-            other: The person B, for "looks of A, habits of B"; otherwise leave it out.
             prompt: What happens in all the films.
             consent: True says: I may use these faces. Nothing is read without it.
             kind: What changes.
             steps: More are slower and cleaner.
             seconds: Length of the films.
             seed: Of all the films.
+            other: The person B, for "looks of A, habits of B"; otherwise leave it out.
 
         Returns:
             One mp4 with all the films beside each other.
@@ -189,4 +189,4 @@ def _endpoints(engine: Engine, read: Any, generate: Any, compare: Any) -> None:
     wishes = [strength, text, identity, steps, seconds, seed, method]
     buttons[0].click(read, [reference, consent], [report, code], api_name="read", **shared)
     buttons[1].click(generate, [reference, prompt, consent, *wishes], [film, settings], api_name="generate", **shared)
-    buttons[2].click(compare, [reference, other, prompt, consent, kind, steps, seconds, seed], both, api_name="compare", **shared)
+    buttons[2].click(compare, [reference, prompt, consent, kind, steps, seconds, seed, other], both, api_name="compare", **shared)

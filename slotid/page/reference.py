@@ -213,6 +213,7 @@ def _wire(engine: Engine, p: SimpleNamespace) -> None:
     p.several.select(pick, p.person, outputs, **work)
     for press in (p.read.click, p.gallery.select):
         press(None, None, None, js=TO_FOUND_JS, **quiet)
-    p.load.upload(load_code, [p.load, p.consent], outputs, **quiet)
+    # A state's change is noticed only by events that pass the queue: what follows the person waits for these two.
+    p.load.upload(load_code, [p.load, p.consent], outputs, **work)
     p.save.click(save_code, p.person, [p.save, p.code_file], **quiet)
-    p.deleted = p.delete.click(delete, [p.clip, p.code_file, p.load], [*outputs, p.clip, p.consent], **quiet)
+    p.deleted = p.delete.click(delete, [p.clip, p.code_file, p.load], [*outputs, p.clip, p.consent], **work)
