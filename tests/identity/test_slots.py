@@ -200,7 +200,7 @@ def test_weights_round_trip_and_refusals(tmp_path, method, code):
 
 def test_methods_by_name():
     assert method_class("slots") is SlotID and set(METHODS) >= {"slots", "exemplars", "none"}
-    with pytest.raises(SlotIDError, match="Unknown method 'slot'; known are slots, exemplars, none"):
+    with pytest.raises(SlotIDError, match="Unknown method 'slot'; known are slots, anchor, mean, attention, exemplars, none"):
         method_class("slot")
 
 
@@ -216,3 +216,13 @@ def test_the_start_of_a_fresh_encoder_is_the_same_for_the_same_seed():
         torch.manual_seed(3)
         made.append(SlotID(small_config()).start.detach().clone())
     assert torch.equal(*made)
+
+
+@pytest.mark.parametrize("name", ["anchor", "mean", "attention"])
+def test_trained_variants_are_methods_of_their_own(name, tmp_path):
+    kind = method_class(name)
+    made = kind(small_config(reader=kind.reader))
+    made.save_pretrained(tmp_path / name, "small")
+    assert kind.from_pretrained(tmp_path / name).config.reader == kind.reader == name
+    with pytest.raises(SlotIDError, match="slots"):
+        SlotID.from_pretrained(tmp_path / name)
