@@ -41,6 +41,10 @@ class Placement:
         self._here: str | None = None
         self._started = False
 
+    def words(self) -> str:
+        """The profile for a person: its name and what it does."""
+        return f"memory profile {self.profile}: {PROFILES[self.profile].says}"
+
     def need(self, name: str) -> None:
         """The part that computes next. Under "parts" the one before goes back to main memory first.
 

@@ -151,7 +151,8 @@ def run_generate(args: argparse.Namespace) -> int:
     progress.finish()
     timings |= {name: float(value) for name, value in result.timings.items() if name != "face" or value}
     timings["total"] = time.perf_counter() - started
-    notices, likeness = [*reading, *result.clip.notices], _likeness(result)
+    placed = [studio.backbone.placement.words()] if studio.backbone.placement else []
+    notices, likeness = [*reading, *placed, *result.clip.notices], _likeness(result)
     if args.json:
         report = {"film": str(out), "maps": [str(path) for path in maps], "timings": timings, "face": _face_seen(result.face)}
         return _print_json(report | {"likeness": likeness, "settings": settings, "notices": notices})

@@ -196,12 +196,16 @@ class Engine:
         except SlotIDError:
             return None
 
+    def _placed(self) -> str:
+        own = [studio.backbone.placement for (name, _), studio in self._studios.items() if name == self.backbone]
+        return f" ({own[0].words()})" if own and own[0] is not None else ""
+
     def status_html(self) -> str:
         """One line on whether the models are there."""
         words = {
             COLD: "Models are not opened yet.",
             LOADING: "Opening the models…",
-            READY: "Models are ready",
+            READY: "Models are ready" + self._placed(),
             FAILED: f"The models could not be opened: {self.reason}",
         }
         from slotid.show.paint import escape

@@ -29,6 +29,8 @@ def test_adapter_and_memory_from_the_command_line(pipelines, adapter, examples, 
     assert main([*words, "--memory", "model"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])["settings"]
     assert (told["backbone"], told["method"], told["memory"]) == ("small-2.1", "slots", "model")
+    assert main([word for word in words if word != "--json"] + ["--memory", "model"]) == 0
+    assert "note: memory profile model: one network at a time" in capsys.readouterr().err
     nobody = [word if word != folder else str(tmp_path) for word in words]
     for bad, expected in (
         ([*words[:-3], str(pipelines("2.2-5b")), "--adapter", folder], "trained for backbone 'small-2.1'"),
@@ -72,6 +74,8 @@ def test_the_page_takes_an_adapter_and_a_profile(pipelines, adapter):
     code = engine.remember(small_face(1))
     *_, film = film_events(engine, Request("a man talks", code, steps=2, preview_every=0), "slots", None, Stopper())
     assert film.settings["memory"] == "model" and film.settings["backbone"] == "small-2.1"
+    engine.state = "ready"
+    assert "memory profile model: one network at a time" in engine.status_html()
 
 
 def test_methods_are_offered_where_they_can_work():
