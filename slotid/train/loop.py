@@ -168,6 +168,7 @@ def fit(
     minutes: float | None = None,
     log_every: int = 50,
     optimizers: Callable[[nn.Module, Plan], Optimizers] = adamw,
+    on_log: Callable[[dict[str, float]], None] | None = None,
 ) -> dict[str, float]:
     """Trains ``module``'s parameters that require gradients.
 
@@ -175,6 +176,7 @@ def fit(
         batch_at: (rng, step) -> anything; must draw all of its randomness from ``rng``.
         loss_of: (module, batch) -> (loss, numbers to log); may use torch's global randomness, which is seeded per step.
         on_save: called with the module (EMA weights inside) after each checkpoint.
+        on_log: called in the first process with every line of the log.
         optimizers: made from (module, plan) once the module is on its device; together they hold every trained parameter once.
         minutes: stop early, after a checkpoint, when this run has taken so long; a later call goes on.
     Returns: the last logged numbers with step and minutes. Raises SlotIDError when the loss stops being a number.
@@ -244,6 +246,8 @@ def fit(
             log.write(json.dumps(last) + "\n")
             log.flush()
             print(json.dumps(last), file=sys.stderr, flush=True)
+            if on_log and accelerator.is_main_process:
+                on_log(last)
         if due:
             checkpoint(done)
             saved = time.time()

@@ -12,7 +12,7 @@ KINDS = ("none", "tensorboard", "trackio")
 
 
 class Tracker:
-    """``add(loss=...)`` once a step; "none" does nothing."""
+    """``add`` of every line of the log; "none" does nothing."""
 
     def __init__(self, kind: str, out: Path, project: str):
         if kind not in KINDS:
@@ -21,7 +21,7 @@ class Tracker:
             raise SlotIDError(
                 f"--tracker {kind} needs the package {kind}; run `pip install {kind}`, or leave it out: log.jsonl is always written."
             )
-        self.kind, self.step = kind, 0
+        self.kind = kind
         self._writer: Any = None
         if kind == "tensorboard":
             from torch.utils.tensorboard import SummaryWriter
@@ -33,14 +33,14 @@ class Tracker:
             trackio.init(project=project)
             self._writer = trackio
 
-    def add(self, **numbers: float) -> None:
-        """One step's numbers."""
-        self.step += 1
+    def add(self, line: dict[str, float]) -> None:
+        """The numbers of a line, at its ``step``: a resumed run goes on where its curve ended."""
+        step, numbers = int(line["step"]), {name: value for name, value in line.items() if name != "step"}
         if self.kind == "tensorboard":
             for name, value in numbers.items():
-                self._writer.add_scalar(name, value, self.step)
+                self._writer.add_scalar(name, value, step)
         elif self.kind == "trackio":
-            self._writer.log(numbers)
+            self._writer.log(numbers, step=step)
 
     def close(self) -> None:
         """Write what is left."""

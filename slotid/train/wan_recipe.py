@@ -289,9 +289,7 @@ def train(scale: Scale, plan: Plan, backbone=None, minutes: float | None = None,
         spread_frozen(backbone, learner.lora)
 
     def loss_of(module: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        loss = module(batch)
-        tracker.add(loss=float(loss.detach()))
-        return loss, {}
+        return module(batch), {}
 
     def on_save(module: nn.Module, step: int) -> None:
         save_adapter(module, scale.out / "adapter")
@@ -300,9 +298,9 @@ def train(scale: Scale, plan: Plan, backbone=None, minutes: float | None = None,
             sample(module, batches, scale.out / "samples" / f"step_{step:06d}.mp4")
 
     try:
-        chosen = OPTIMIZERS[scale.optimizer]
         return fit(
-            learner, plan, scale.out, batches.at, loss_of, on_save=on_save, minutes=minutes, log_every=log_every, optimizers=chosen
+            learner, plan, scale.out, batches.at, loss_of, on_save=on_save, minutes=minutes, log_every=log_every,
+            optimizers=OPTIMIZERS[scale.optimizer], on_log=tracker.add,
         )  # fmt: skip
     finally:
         tracker.close()

@@ -81,6 +81,14 @@ def test_a_missing_optimizer_is_named(tmp_path):
         fit(Line(), PLAN, tmp_path, batch_at, loss_of, optimizers=adamw8bit)
 
 
+def test_every_line_of_the_log_is_told_and_a_resumed_run_goes_on(tmp_path):
+    lines = []
+    fit(Line(), PLAN, tmp_path, batch_at, loss_of, minutes=0.0, log_every=5, on_log=lines.append)
+    fit(Line(), PLAN, tmp_path, batch_at, loss_of, log_every=5, on_log=lines.append)
+    assert [line["step"] for line in lines] == [1, 5, 10, 12] and all(line["loss"] > 0 and line["lr"] > 0 for line in lines)
+    assert lines == [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+
+
 def test_several_optimizers_share_the_weights_and_resume(tmp_path):
     """One optimizer for the weight and another for the bias, as recipes with matrices and vectors want."""
 

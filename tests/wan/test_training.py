@@ -164,7 +164,7 @@ def test_what_cannot_work_is_told_before_weights_are_read(world, tmp_path):
 
 
 def test_trackers_that_are_not_installed_are_named(tmp_path):
-    Tracker("none", tmp_path, "x").add(loss=1.0)
+    Tracker("none", tmp_path, "x").add({"step": 1, "loss": 1.0})
     with pytest.raises(SlotIDError, match="Unknown tracker 'wandb'"):
         Tracker("wandb", tmp_path, "x")
     if not __import__("importlib.util").util.find_spec("tensorboard"):

@@ -70,6 +70,16 @@ def test_the_card_is_asked_for_as_long_as_the_wish_needs(lent):
     assert told["asked"][:4] == [REMEMBER_SECONDS, *(film_seconds(spec, steps, seconds) for steps, seconds in wishes)]
 
 
+def test_the_spaces_front_matter_fits_its_requirements():
+    root = Path(__file__).resolve().parents[2]
+    front = dict(line.split(": ", 1) for line in (root / "README.md").read_text().split("---")[1].splitlines() if ": " in line)
+    pinned = dict(line.split("==") for line in (root / "requirements.txt").read_text().splitlines() if "==" in line)
+    assert front["sdk"] == "gradio" and front["sdk_version"] == pinned["gradio"] and (root / front["app_file"]).is_file()
+    assert front["python_version"].strip('"') in ("3.12.12", "3.12", "3.10.13", "3.10") and "spaces" in pinned
+    first = next(line for line in (root / "app.py").read_text().splitlines() if line.strip().startswith("import "))
+    assert first.strip().startswith("import spaces"), "before anything that could touch the card"
+
+
 def test_the_time_asked_for_follows_the_wish():
     spec = known_spec("wan2.1-1.3b")
     usual = film_seconds(spec)
