@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from slotid.world.compiled import jit
 from slotid.world.hair import CENTRE, STYLES, Collider, Strands, Style, _grow, _roots, bearded, scalp
 from slotid.world.looks import BEARDS, Looks
-from slotid.world.raster import jit
 from slotid.world.rig import FACE, HEAD, Rig, head_share
 
 WHORL = np.array([0.0, 14.2, -3.5])  # from where unparted hair falls

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slotid.world.raster import jit
+from slotid.world.compiled import jit
 from slotid.world.rig import Rig
 
 CENTRE = np.array([0.0, 4.5, -0.8])  # of the skull, from where "outwards" is measured

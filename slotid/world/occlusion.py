@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from slotid.world.compiled import jit
 from slotid.world.hair import Strands
-from slotid.world.raster import FAR, draw_depth, draw_strand_depth, jit, project_flat
+from slotid.world.raster import FAR, draw_depth, draw_strand_depth, project_flat
 
 HALF = 21.0  # cm that a map shows on each side of the head
 MIDDLE = np.array([0.0, 1.0, 0.0], np.float32)

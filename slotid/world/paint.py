@@ -11,10 +11,11 @@ from functools import lru_cache
 import numpy as np
 
 from slotid.world.barber import brow_curve
+from slotid.world.compiled import jit
 from slotid.world.hair import STYLES, bearded, scalp, smooth
 from slotid.world.kit import Kit
 from slotid.world.looks import BEARDS, Looks
-from slotid.world.raster import EMPTY, FAR, draw_triangles, jit
+from slotid.world.raster import EMPTY, FAR, draw_triangles
 from slotid.world.rig import FACE, HEAD, rig_of
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-jit = numba.njit(cache=True, fastmath=True, nogil=True)
+from slotid.world.compiled import jit
+
 EMPTY = -1
 FAR = np.float32(1e9)
 

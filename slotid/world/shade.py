@@ -10,8 +10,8 @@ import math
 import numba
 import numpy as np
 
+from slotid.world.compiled import jit
 from slotid.world.paint import hash01, noise3
-from slotid.world.raster import jit
 
 inline = numba.njit(cache=True, fastmath=True, inline="always")
 

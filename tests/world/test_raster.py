@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from slotid.world import raster as R
+from slotid.world.compiled import HERE, sources_digest
 from slotid.world.rig import head_share
 
 
@@ -135,3 +136,16 @@ def test_projection_meets_the_pinhole():
     p, out = np.array([[1, 2, 0], [0, 0, 0]], np.float32), np.empty((2, 3), np.float32)
     R.project(p, np.eye(3, dtype=np.float32), np.array([0, 0, 100], np.float32), np.float32(1000), np.float32(50), np.float32(60), out)
     np.testing.assert_allclose(out, [[60, 40, 100], [50, 60, 100]], atol=1e-3)
+
+
+def test_machine_code_is_kept_by_what_all_compiled_files_say(tmp_path):
+    """A changed callee in another file must not leave its caller with the old one: numba alone would."""
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text(f"from x import jit  # {name}\n")
+    (tmp_path / "plain.py").write_text("nothing compiled\n")
+    first = sources_digest(tmp_path)
+    (tmp_path / "plain.py").write_text("something else\n")
+    assert sources_digest(tmp_path) == first
+    (tmp_path / "b.py").write_text("from x import jit  # changed\n")
+    assert sources_digest(tmp_path) != first
+    assert sources_digest(HERE) in R.draw_triangles._cache.cache_path
