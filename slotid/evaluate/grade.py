@@ -117,8 +117,10 @@ def grade_scene(net: nn.Module, held: Lessons) -> dict[str, float]:
     }
 
 
-def real_films(scene: nn.Module, looks: nn.Module, train: Lessons, held: Lessons) -> tuple[dict[str, list[float]], dict[str, np.ndarray]]:
-    """Ranges of strangeness, jitter and flicker over held-out real films, and mean and covariance of the frame features of all others."""
+def real_films(
+    scene: nn.Module, looks: nn.Module, known: list[Lessons], held: Lessons
+) -> tuple[dict[str, list[float]], dict[str, np.ndarray]]:
+    """Ranges of strangeness, jitter and flicker over held-out real films; mean and covariance of the frame features of ``known`` ones."""
 
     def features(part: Lessons) -> np.ndarray:
         with torch.no_grad():
@@ -126,8 +128,7 @@ def real_films(scene: nn.Module, looks: nn.Module, train: Lessons, held: Lessons
             both = [scene.features(pictures(flat[0], 64)).numpy(), looks.raw(pictures(flat[1], 64)).numpy()]
         return np.concatenate(both, axis=1).reshape(len(part.people), -1, both[0].shape[1] + both[1].shape[1])
 
-    known = features(train)
-    mean, cov = metrics.gaussian(known.reshape(-1, known.shape[2]))
+    mean, cov = metrics.gaussian(np.concatenate([film for part in known for film in features(part)]))
     strange = [metrics.strangeness(one, mean, cov) for one in features(held)]
     values = {"strangeness": np.array(strange), "jitter": held.unrest[:, 0], "flicker": held.unrest[:, 1]}
     ranges = {name: np.nanpercentile(value, [5, 95]).tolist() for name, value in values.items()}

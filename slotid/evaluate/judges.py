@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,8 +211,12 @@ def load_judges(folder: str | Path | None = None) -> Judges:
         real_cov=arrays["real_cov"],
         real={name: tuple(pair) for name, pair in notes["facts"]["real"].items()},
         quality={name: note["quality"] for name, note in notes.items()},
-        fingerprint="-".join(mark for note in notes.values() for mark in note["weights"].values()),
+        fingerprint="-".join([*(mark for note in notes.values() for mark in note["weights"].values()), _mark(arrays)]),
     )
+
+
+def _mark(arrays: dict[str, np.ndarray]) -> str:
+    return f"{zlib.crc32(b''.join(arrays[name].tobytes() for name in sorted(arrays))):08x}"
 
 
 def load_looks(folder: str | Path | None = None) -> tuple[LooksNet, str]:

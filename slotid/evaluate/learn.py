@@ -329,7 +329,7 @@ def _teach_facts(out: Path, judges: Path, world: Lessons, still: Lessons | None,
     taken = school(learner, loss_at, out, steps=how.steps, lr=how.lr, minutes=left, seed=how.seed)
     learner.eval()
     quality = grade_acts(learner.acts, held) | grade_scene(learner.scene, held)
-    real_ranges, arrays = real_films(learner.scene, looks, train, held)
+    real_ranges, arrays = real_films(learner.scene, looks, parts, held)
     training = {"steps": taken, "people": _count(train), "simulated_people": len(known.truth), "held_out": _count(held)}
     about = {"quality": quality, "real": real_ranges, "looks_weights": looks_mark, "training": training}
     save_judge(judges, "facts", {"acts": learner.acts, "scene": learner.scene}, about, arrays)

@@ -42,7 +42,7 @@ class Shelf:
 
     def path(self, source: str, person: int, number: int) -> Path:
         """Of a film; its folder exists afterwards."""
-        path = self.folder / "films" / source.replace("/", ".") / f"{person}_{number}.mp4"
+        path = self.folder / "films" / source.replace(" ", "_") / f"{person}_{number}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 

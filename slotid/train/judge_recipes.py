@@ -26,7 +26,7 @@ class JudgeRecipe:
     expected: str  # on held-out people
 
 
-# Numbers of the judges in assets/judges: 32 held-out people, five clips each; 12 minutes of one core (Zen 4) in all, rendering included.
+# Numbers of the judges in assets/judges: 32 held-out people, five clips each; 17 minutes of one core (Zen 4) in all, rendering included.
 JUDGES: dict[str, JudgeRecipe] = {
     "judge_looks": JudgeRecipe(32, 400, 32, 0, 780, 64, 1.5e-3, "AUC 0.997 across scenes (by one clip 0.984), rank-1 97 %"),
     "judge_habits": JudgeRecipe(32, 0, 32, 4000, 460, 96, 2e-3, "AUC 0.952 (by one clip 0.900); a still or shuffled film likens to nobody"),

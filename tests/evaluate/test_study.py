@@ -211,13 +211,13 @@ def test_reference_controls_and_sweeps_are_generated(pipeline, head_kit, judges,
     from slotid.evaluate.report import build_report
 
     settings = Settings(
-        ("slots", "none"), 2, 1, steps=1, backbone=str(pipeline), gallery=2, control_people=1, kit=head_kit,
+        ("slots",), 2, 1, steps=1, backbone=str(pipeline), gallery=2, control_people=1, kit=head_kit,
         strengths=(0.0, 1.0, 2.0), muted=True, step_counts=(2,),
     )  # fmt: skip
     study = Study(settings, judges, tmp_path / "run")
     found = study.run()
     report = build_report(found, settings, judges, "test")
-    assert set(report["methods"]) == {"slots", "none"}
+    assert set(report["methods"]) == {"slots"}
     assert set(report["controls"]) == {*controls.RULERS, *controls.REFERENCE_CONTROLS, "frames_all", "no_identity"}
     slots = report["sweeps"]["muted"].keys() - {"none"}
     assert set(report["sweeps"]["strength"]) == {"0", "1", "2"} and set(report["sweeps"]["steps"]) == {"1", "2"} and len(slots) > 1
@@ -228,11 +228,14 @@ def test_reference_controls_and_sweeps_are_generated(pipeline, head_kit, judges,
     def shown(source):
         return read_clip(films[source, subjects.TEST].path).frames
 
-    assert np.array_equal(shown("strength 0"), shown("none"))  # law 2, through the whole evaluation
+    assert np.array_equal(shown("strength 0"), shown("no_identity"))  # law 2, through the whole evaluation
     assert np.array_equal(shown("strength 1"), shown("slots")) and np.array_equal(shown("frames_all"), shown("slots"))
     for other in ("shuffled", "still", "frames2", "neutral", "strength 2", "muted 0", "steps 2"):
         assert not np.array_equal(shown(other), shown("slots")), other
-    assert films["slots", subjects.TEST].note["timings"]["remember"] > 0 and "remember" not in films["none", subjects.TEST].note["timings"]
+    assert (
+        films["slots", subjects.TEST].note["timings"]["remember"] > 0
+        and "remember" not in films["no_identity", subjects.TEST].note["timings"]
+    )
 
 
 def test_the_ruler_on_real_renders(trained_judges, head_kit, tmp_path):
