@@ -18,6 +18,8 @@ from slotid.evaluate.subjects import Wish
 from slotid.types import Clip, FaceTrack, SlotIDError
 from slotid.world.kit import Kit
 
+CUT = "crops by the true points"  # kept without the judges, who may be replaced
+
 
 class Footage:
     """Everything real that an evaluation needs. ``gallery``: test people among whom a film's person is looked for."""
@@ -65,17 +67,16 @@ class Footage:
         from slotid.world.take import film
 
         path = self.shelf.path("portraits", who, 0).with_suffix(".npz")
-        table = load_table(path, self.judges.fingerprint)
+        table = load_table(path, CUT)
         if table is None:
-            looks = []
+            crops = []
             for index in subjects.PORTRAITS:
                 take = subjects.reference_take(who, index, self.names)
                 frames, points = film(take, self.kit)
-                boxes = smooth_boxes(points, take.motion.seconds, np.ones(len(frames), bool))
-                looks.append(self.judges.looks(crop(frames, boxes, 128)).mean(axis=0))
-            table = {"looks": known_by(np.stack(looks))}
-            save_table(path, {"mark": np.array(self.judges.fingerprint), **table})
-        return table["looks"]
+                crops.append(crop(frames, smooth_boxes(points, take.motion.seconds, np.ones(len(frames), bool)), 128))
+            table = {"crops": np.stack(crops)}  # (scenes, moments, 128, 128, 3)
+            save_table(path, {"mark": np.array(CUT), **table})
+        return known_by(np.stack([self.judges.looks(scene).mean(axis=0) for scene in table["crops"]]))
 
     def target(self, who: int) -> Target:
         """Whom a film of this person should show, and who else it might show."""
