@@ -176,6 +176,26 @@ def face_pixels(points5: np.ndarray, size: int, extra: float = 3.0) -> Tensor:
     return (weight / weight.mean((1, 2), keepdim=True))[:, None, None]
 
 
+def motion_first(vae: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
+    """AdamW that moves what makes frames differ faster than what makes them sharp.
+
+    ``inflate`` starts the temporal layers as copies, so the four frames of a latent frame are one picture; at a rate that the trained
+    rest can bear they had a tenth of the true motion after 100 steps.
+    """
+
+    def share(name: str) -> float:
+        if "time_conv" in name:
+            return 16.0
+        return 4.0 if "upsampler.resample" in name else 1.0
+
+    groups: dict[float, list] = {}
+    for name, p in vae.named_parameters():
+        if p.requires_grad:
+            groups.setdefault(share(name), []).append(p)
+    listed = [{"params": parameters, "share": value} for value, parameters in groups.items()]
+    return [torch.optim.AdamW(listed, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)]
+
+
 def train_decoder(
     vae: nn.Module, folders: list[Path], plan: Plan, out: Path, *, frames: int = 1, noise: float = 0.12, **kwargs
 ) -> dict[str, float]:
@@ -226,4 +246,4 @@ def train_decoder(
     if frames == 1:
         with StillConvs(vae):
             return fit(vae, plan, out, batch_at, loss_of, **kwargs)
-    return fit(vae, plan, out, batch_at, loss_of, **kwargs)
+    return fit(vae, plan, out, batch_at, loss_of, optimizers=motion_first, **kwargs)
