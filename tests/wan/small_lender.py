@@ -61,7 +61,7 @@ def weights_stay_here() -> None:
     wrappers.torch.init, wrappers.torch.move = (lambda uuid: None), move
 
 
-def main(folder: str) -> None:
+def main(folder: str, wan: str) -> None:
     lender = Lender()
     os.environ |= {"SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": f"http://127.0.0.1:{lender.server.server_port}"}
     import torch
@@ -77,7 +77,12 @@ def main(folder: str) -> None:
     engine = Engine(folder)
     engine.open_all()
     told = {"emulated": torch.cuda.is_available(), "placed": str(engine.studio("slots").backbone.device), "backbones": engine.backbones()}
+    large = Engine(wan)
+    large.open_all()
+    placed = large.studio("exemplars").backbone
+    told |= {"profile": placed.placement.profile, "wan placed": str(placed.transformer.patch_embedding.weight.device)}
     weights_stay_here()
+    placed.placement.device = torch.device("cpu")  # where the weights will be found
     face = small_face(1)
     code = engine.remember(face)
     wish = Request("a man talks", face, steps=4, seed=3, preview_every=2, seconds=1.125)
@@ -100,6 +105,8 @@ def main(folder: str) -> None:
         .clip.frames.astype(int)
         .sum()
     )
+    *_, pictures = large.film(Request("a man talks", face, steps=2, preview_every=0, likeness=False), "exemplars", None)
+    told["exemplars"] = [pictures.code.method, *pictures.clip.frames.shape]
     told["errors"] = []
     for bad in (Request(" ", face), Request("a man talks", face, slot_gain=(1.0,))):
         try:
@@ -120,4 +127,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -35,9 +35,8 @@ SHORTER = {  # the command's first words -> what is added
 
 def section() -> str:
     """The section's text, up to the next heading of its level."""
-    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", ROOT / "docs" / "wan.md") if path.is_file()]
-    text = next((text for text in texts if HEADING in text), None)
-    assert text is not None, "the README has lost its section on CUDA cards"
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert HEADING in text, "the README has lost its section on CUDA cards"
     return re.split(r"\n## ", text.partition(HEADING)[2])[0]
 
 

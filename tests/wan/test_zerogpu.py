@@ -26,14 +26,15 @@ def test_nothing_is_borrowed_elsewhere(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def lent(small_tiny):
+def lent(small_tiny, pipelines):
     """(folder of a small pipeline, what ``small_lender`` told of making a film of it on a borrowed card)."""
     pytest.importorskip("spaces")
     folder, here = small_tiny, Path(__file__).parent
     paths = os.pathsep.join(map(str, (here.parents[1], here.parent)))
     done = subprocess.run(
-        [sys.executable, str(here / "small_lender.py"), str(folder)], capture_output=True, text=True, timeout=900,
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"},
+        [sys.executable, str(here / "small_lender.py"), str(folder), str(pipelines("vace"))], capture_output=True, text=True, timeout=900,
+        env=os.environ | {"PYTHONPATH": paths, "SLOTID_TINY": str(folder), "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1",
+                          "no_proxy": "127.0.0.1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, json.loads(done.stdout.splitlines()[-1])
@@ -52,6 +53,12 @@ def test_a_film_on_a_borrowed_card_is_the_film(lent):
     assert told["stages"] == ["remember", "read", *["denoise"] * 5, "decode", "likeness"] and told["previews"] == 1
     assert told["likeness"] == len(frames) and told["face"] and told["request"] and told["kept"] == 3
     assert set(told["code"]) == {"Tensor"} and told["backbones"] == [str(folder)]
+
+
+def test_a_wan_pipeline_is_placed_whole_before_the_page_and_makes_its_film_there(lent):
+    _, told = lent
+    assert told["profile"] == "full" and told["wan placed"].startswith("cuda")
+    assert told["exemplars"] == ["exemplars", 5, 32, 32, 3]
 
 
 def test_what_goes_wrong_on_a_borrowed_card_is_a_sentence(lent):
