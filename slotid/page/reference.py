@@ -108,7 +108,7 @@ def lay_out(engine: Engine, examples: list[tuple[str, str, str]]) -> SimpleNames
     person = gr.State(None, time_to_live=3600)
     gr.HTML(step(1, "A clip of somebody", "a few seconds are enough: how they look, and how they move"))
     with gr.Row(equal_height=False, elem_classes="two"):
-        with gr.Column(min_width=280, elem_classes="side"):
+        with gr.Column(min_width=280):
             gallery = gr.HTML(
                 label("Somebody who does not exist", "one click reads the clip")
                 + thumbs(((_poster(path), f"Read the example {name}", "") for name, path, _ in examples), "row"),
@@ -124,7 +124,7 @@ def lay_out(engine: Engine, examples: list[tuple[str, str, str]]) -> SimpleNames
             )
             read = gr.Button("Read this clip", variant="primary", elem_id="read", interactive=False)
             load = gr.UploadButton("Or load a saved code", file_types=[".safetensors"], elem_id="load_code", size="sm", interactive=False)
-        with gr.Column(min_width=280, elem_classes="main"):
+        with gr.Column(min_width=280):
             told = gr.HTML(elem_id="told")
             found = gr.HTML(empty(NOTHING, "tall"), elem_id="found")
             several = gr.HTML(elem_id="crowd", js_on_load=PICK_JS)
