@@ -61,7 +61,7 @@ def test_the_page_builds():
     import app
     from slotid.page.engine import Engine
 
-    assert app.build(Engine("tiny")).fns  # the Blocks with its events
+    assert app.build(Engine("tiny"), []).fns  # the Blocks with its events
 
 
 def test_weights_are_float16_safetensors_only(pipeline):
