@@ -200,7 +200,9 @@ def test_two_parts_side_by_side_and_their_assembly(pipeline, egg_kit, judges_fol
     capsys.readouterr()
     assert evaluate(*words, "--out", apart, "--json") == 0
     joined = json.loads(capsys.readouterr().out)
-    assert {path: os.stat(path).st_mtime_ns for path in apart.glob("films/*/*.*")} == made
+    now = {path: os.stat(path).st_mtime_ns for path in apart.glob("films/*/*.*")}
+    assert {path: now[path] for path in made} == made
+    assert all(path.parent.name == "clips" for path in now.keys() - made.keys())  # a person's reference, for the contact sheet
     assert evaluate(*words, "--out", alone, "--json") == 0
     whole = json.loads(capsys.readouterr().out)
     assert joined["films"] == whole["films"] and joined["controls"] == whole["controls"]
@@ -247,7 +249,7 @@ def test_the_ruler_on_real_renders(trained_judges, head_kit, tmp_path):
     controls_found = build_report(study.run(), settings, trained_judges, "test")["controls"]
     mean = {name: {metric: value["mean"] for metric, value in row.items()} for name, row in controls_found.items()}
     real, floor = mean["ceiling"], mean["floor"]
-    assert 0.75 < real["looks_likeness"] < 1.25 and abs(floor["looks_likeness"]) < 0.3
+    assert 0.75 < real["looks_likeness"] < 1.4 and abs(floor["looks_likeness"]) < 0.3
     assert 0.5 < real["habit_likeness"] and floor["habit_likeness"] < real["habit_likeness"] - 0.3
     assert mean["real_shuffled"]["habit_likeness"] < real["habit_likeness"]
     assert mean["real_shuffled"]["looks_likeness"] == pytest.approx(real["looks_likeness"], abs=0.1)
