@@ -185,8 +185,8 @@ def motion_first(vae: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
 
     def share(name: str) -> float:
         if "time_conv" in name:
-            return 16.0
-        return 4.0 if "upsampler.resample" in name else 1.0
+            return 40.0
+        return 8.0 if "upsampler.resample" in name else 1.0
 
     groups: dict[float, list] = {}
     for name, p in vae.named_parameters():
