@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Media
+from small_media import Media
 
 from slotid.cli.main import main
 from slotid.clip import read_clip, read_settings

@@ -195,7 +195,7 @@ def test_a_phone_s_film_is_tracked_faster_than_it_plays(two_faces, tmp_path):
     import time
 
     import cv2
-    from conftest import Media
+    from small_media import Media
 
     wide = np.stack([cv2.resize(frame, (1080, 1080)) for frame in two_faces[0].frames[:24]])
     tall = np.pad(wide, ((0, 0), (420, 420), (0, 0), (0, 0)), mode="edge")
