@@ -34,6 +34,8 @@ def keep(name: str, picture: bytes) -> None:
 
 def between(page, first: str, last: str, margin: int = 14) -> bytes:
     """The page from the top of one element to the bottom of another, in its full width."""
+    page.evaluate("window.scrollTo(0, 0)")  # boxes are told from the window's top
+    page.wait_for_timeout(300)
     top = page.locator(first).first.bounding_box()["y"] - margin
     low = page.locator(last).first.bounding_box()
     page.mouse.move(0, 0)
