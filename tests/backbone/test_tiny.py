@@ -12,7 +12,7 @@ from small import SENTENCES, SIZES, small_backbone, stir
 from slotid import flow
 from slotid.backbone.backbone import LoraPlan, Spec
 from slotid.backbone.registry import backbone_folder
-from slotid.backbone.tiny import build_tiny, build_tokenizer, load_tiny, save_tiny, tiny_config
+from slotid.backbone.tiny import TINY_FOLDER, build_tiny, build_tokenizer, load_tiny, save_tiny, tiny_config
 from slotid.guidance import guided, two_streams
 from slotid.types import Conditioning, SlotIDError
 
@@ -136,7 +136,9 @@ def test_the_default_sizes_are_those_of_the_embedded_pipeline():
     backbone = build_tiny()
     counts = backbone.parameters_count()
     assert 8e6 < counts["transformer"] < 10e6 and backbone.spec.grid(25) == (7, 8, 8)
-    assert backbone.transformer.config.text_dim == 192 and backbone.vae.config.z_dim == 32
+    embedded = Spec.load(TINY_FOLDER)  # what its trained weights need; how long its films are and how it walks may be chosen otherwise
+    for name in ("channels", "space", "time", "patch", "text_width", "text_length", "width", "depth", "predicts"):
+        assert getattr(backbone.spec, name) == getattr(embedded, name), name
     with pytest.raises(SlotIDError, match="hight"):
         tiny_config(hight=3)
 
