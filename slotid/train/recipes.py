@@ -8,7 +8,9 @@
     python -m slotid train base
     python -m slotid train slots_read    python -m slotid train slots_flow
     python -m slotid train assemble      (writes assets/tiny)
+    python -m slotid train judge_looks   python -m slotid train judge_habits   python -m slotid train judge_facts
 
+The judges' recipes (JUDGES, with what to expect of each) learn from people of their own and share nothing with the others.
 What each gave, on which machine and for how long, is in LOG.md.
 """
 
@@ -20,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from slotid.train.judge_recipes import JUDGES as JUDGES
 from slotid.train.loop import Plan
 from slotid.types import SlotIDError
 
