@@ -40,16 +40,9 @@ def run(args: argparse.Namespace) -> int:
             raise SlotIDError(
                 f"Recipe '{args.recipe}' has no --{name.replace('_', '-')}; leave it out, see `python -m slotid train --help`."
             )
-    for name in ("steps", "minutes", "threads"):
-        value = getattr(args, name)
-        if value is not None and value <= 0:
-            raise SlotIDError(f"--{name} {value} was given; give a number above 0.")
-    import torch
-
+    command.set_limits(args)
     from slotid.evaluate.learn import Teaching, run_recipe
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
     sizes = {name: value for name, value in asdict(JUDGES[args.recipe]).items() if name != "expected"}
     how = Teaching(**sizes | ({"steps": args.steps} if args.steps else {}), minutes=args.minutes)
     found = run_recipe(args.recipe, args.out / args.recipe, how, args.kit, data=args.out / "judge_world", judges=args.judges)

@@ -32,10 +32,8 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     wan_command.add_options(parser)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Runs the recipe; prints what it gave."""
-    from slotid.train import recipes, wan_command
-    from slotid.train.wan_recipe import NAME
+def set_limits(args: argparse.Namespace) -> None:
+    """Checks --steps, --minutes and --threads of any recipe, and gives torch its threads. SlotIDError when one is not above 0."""
     from slotid.types import SlotIDError
 
     for name in ("steps", "minutes", "threads"):
@@ -46,6 +44,15 @@ def run(args: argparse.Namespace) -> int:
         import torch
 
         torch.set_num_threads(args.threads)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the recipe; prints what it gave."""
+    from slotid.train import recipes, wan_command
+    from slotid.train.wan_recipe import NAME
+    from slotid.types import SlotIDError
+
+    set_limits(args)
     foreign = ("clips", "stills", "assets", "method") if args.recipe == NAME else wan_command.OPTIONS
     for name in foreign:
         if getattr(args, name):
