@@ -138,7 +138,8 @@ class Visitor:
     def give(self, clip: Path) -> None:
         """Puts a file into the clip's place; clears it first as a person would."""
         if self.page.locator("#clip video").count():
-            self.page.locator("#clip").get_by_label("Clear").click()
+            # while the component changes its face there may be two of them; either clears it
+            self.page.locator("#clip").get_by_label("Clear").first.click()
         self.page.locator("#clip input[type=file]").set_input_files(str(clip))
 
     def read(self, clip: Path, wait: str = "#slot1 img") -> None:
