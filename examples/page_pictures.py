@@ -43,7 +43,7 @@ def between(page, first: str, last: str, margin: int = 14) -> bytes:
     return page.screenshot(full_page=True, clip=clip)
 
 
-def visit(browser, address: str, width: int, dark: bool, example: int = 0):
+def visit(browser, address: str, width: int, dark: bool, example: int = 1):
     """A visitor who has read an example."""
     scheme = "dark" if dark else "light"
     page = browser.new_context(viewport={"width": width, "height": 860}, color_scheme=scheme, device_scale_factor=1).new_page()
@@ -74,7 +74,7 @@ def pictures(browser, address: str) -> None:
     page.wait_for_selector("#compare:not([disabled])")
     page.wait_for_timeout(1000)
     keep("page_compare", between(page, ".step:has-text('Compare')", "#sweep"))
-    phone = visit(browser, address, 390, dark=True, example=1)
+    phone = visit(browser, address, 390, dark=True, example=2)
     keep("page_phone", between(phone, "#masthead", "#saw"))
 
 

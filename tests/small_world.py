@@ -11,15 +11,18 @@ FACTS = {"act": "smile", "light": "warm_lamp", "background": "garden", "clothing
 
 
 def world(sparse: bool, people: int = 6, seed: int = 0) -> Latents:
-    """Latents in which a person's skin is the level of channel 0 and their smile how fast channel 1 moves."""
-    rng = np.random.default_rng(seed)
-    vectors, films, crops = [], [], []
+    """Latents in which a person's skin is the level of channel 0 and the first of three curves of motion that of channel 2."""
+    rng, moves = np.random.default_rng(seed), np.random.default_rng([seed, 1])
+    vectors, films, crops, motion = [], [], [], []
     for _ in range(people):
         told = rng.standard_normal(PERSON_SIZE).astype(np.float32)
         for _ in range(2):
             vectors.append(told)
             film = 0.3 * rng.standard_normal((8, 4 if sparse else 3, 4, 4))
             film[0] += told[100]
+            curves = moves.standard_normal((film.shape[1], 3)).astype(np.float32)
+            film[2] += 2 * curves[:, 0, None, None]
+            motion.append(curves)
             seen = 0.3 * rng.standard_normal((4 if sparse else 10, 8, 4, 4))
             seen[:, 0] += told[100]
             films.append(film)
@@ -36,6 +39,7 @@ def world(sparse: bool, people: int = 6, seed: int = 0) -> Latents:
         reference=np.tile([False, True], people),
         facts=[FACTS] * count,
         sparse=sparse,
+        motion=torch.tensor(np.stack(motion)),
     )
 
 

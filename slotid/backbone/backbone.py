@@ -46,7 +46,7 @@ class Spec:
     whole_words: bool = False  # True: the tokenizer holds every word the backbone has learned as one token
 
     def legal_frames(self, seconds: float | None) -> int:
-        """The legal length (time * k + 1 frames) nearest to ``seconds`` of film; the default when None.
+        """The legal length nearest to ``seconds`` of film: time * k + 1 frames, their latent frames whole tokens; the default when None.
 
         Raises:
             SlotIDError: outside of ``frames_min``..``frames_max``.
@@ -59,8 +59,8 @@ class Spec:
                 f"{seconds:g} seconds of film were asked for; backbone '{self.name}' makes {low:.2f} to {high:.2f} s. "
                 "Ask for a length in between."
             )
-        k = round((seconds * self.fps - 1) / self.time)
-        return min(max(k * self.time + 1, self.frames_min), self.frames_max)
+        tokens = round(((seconds * self.fps - 1) / self.time + 1) / self.patch[0])
+        return min(max((tokens * self.patch[0] - 1) * self.time + 1, self.frames_min), self.frames_max)
 
     def grid(self, frames: int, size: tuple[int, int] | None = None) -> tuple[int, int, int]:
         """The latent's (T', h, w) for so many frames of ``size`` (height, width) pixels."""

@@ -16,12 +16,23 @@ from torch.utils.checkpoint import checkpoint
 from slotid.backbone.backbone import LoraPlan, Spec
 from slotid.backbone.cross import belongs, remembering
 from slotid.backbone.layers import Reference, block_with_reference, grid_positions, keys_values, put_before, refuse_unknown, rotary
+from slotid.backbone.stills import StillConvs, frame_by_frame
 from slotid.types import Conditioning, SlotIDError
 
 ADAPTER = "slotid"
 NOTHING = Conditioning()  # asks for nothing: the library's own forward
 SUPPORTED = ("context", "reference", "patch")
 LEAST_TIME = 0.05  # below it the velocity of a clean-sample prediction is not divided by the time any further: noise there is invisible
+
+
+def _folded(film: Tensor) -> Tensor:
+    """(B, C, T, H, W) -> (B T, C, 1, H, W)"""
+    return film.transpose(1, 2).flatten(0, 1)[:, :, None]
+
+
+def _unfolded(frames: Tensor, count: int) -> Tensor:
+    """The inverse of ``_folded`` for films of ``count`` frames."""
+    return frames[:, :, 0].unflatten(0, (-1, count)).transpose(1, 2)
 
 
 class LoraWeights(nn.Module):
@@ -139,7 +150,12 @@ class WanBackbone:
             )
         with self._lock:  # the VAE keeps its causal cache in itself
             self._need("vae")
-            latent = self.vae.encode(video.to(self._on(self.vae), self.vae.dtype)).latent_dist.mode()
+            video = video.to(self._on(self.vae), self.vae.dtype)
+            if frame_by_frame(self.vae):
+                with StillConvs(self.vae):
+                    latent = _unfolded(self.vae.encode(_folded(video)).latent_dist.mode(), frames)
+            else:
+                latent = self.vae.encode(video).latent_dist.mode()
         mean, std = self._normal(latent)
         return (latent - mean) / std
 
@@ -149,6 +165,9 @@ class WanBackbone:
         mean, std = self._normal(latent)
         with self._lock:
             self._need("vae")
+            if frame_by_frame(self.vae):
+                with StillConvs(self.vae):
+                    return _unfolded(self.vae.decode(_folded(latent * std + mean)).sample, latent.shape[2])
             return self.vae.decode(latent * std + mean).sample
 
     def _normal(self, like: Tensor) -> list[Tensor]:

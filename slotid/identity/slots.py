@@ -306,16 +306,18 @@ class SlotID(nn.Module, Method):
             self._print = (versions, fingerprint(self))
         return self._print[1]
 
-    def save_pretrained(self, folder: str | Path, backbone: str = "tiny", lora: nn.Module | None = None, recipe: str | None = None) -> None:
+    def save_pretrained(
+        self, folder: str | Path, backbone: str = "tiny", lora: nn.Module | None = None, recipe: str | None = None, half: bool = False
+    ) -> None:
         """Write config.json, model.safetensors and, when given, the backbone's LoRA (from ``Backbone.adopt``) as lora.safetensors.
 
-        ``recipe``: name of the training recipe, for those who wonder later.
+        ``recipe``: name of the training recipe, for those who wonder later. ``half``: see ``weights.save_weights``.
         """
         about = {"method": self.name, "version": self.version, "backbone": backbone, "text_width": self.config.text_width}
         reads = f"vae of {backbone}" if self.config.features == "vae" else self.config.features
         about |= {"feature_extractor": f"{reads}, one latent per crop of {self.config.crop} px", "settings": asdict(self.config)}
         about |= {"recipe": recipe}
-        save_weights(self, folder, about, lora, asdict(lora.plan) if lora is not None else None)
+        save_weights(self, folder, about, lora, asdict(lora.plan) if lora is not None else None, half)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> SlotID:

@@ -22,24 +22,33 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
-def save_weights(module: nn.Module, folder: str | Path, about: dict, lora: nn.Module | None = None, lora_plan: dict | None = None) -> None:
-    """Write a method's folder. ``about``: method, version, backbone, text width, feature extractor and the method's settings."""
+def save_weights(
+    module: nn.Module, folder: str | Path, about: dict, lora: nn.Module | None = None, lora_plan: dict | None = None, half: bool = False
+) -> None:
+    """Write a method's folder. ``about``: method, version, backbone, text width, feature extractor and the method's settings.
+
+    ``half``: as float16, half the size. The weights in memory are then rounded too, so that codes made before and after agree.
+    """
     from safetensors.torch import save_file
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(module, folder / "model.safetensors", save_file)
+    for part in (module, lora):
+        if half and part is not None:
+            part.load_state_dict({k: v.half().to(v) for k, v in part.state_dict().items()})
+    _write(module, folder / "model.safetensors", save_file, half)
     if lora is not None:
-        _write(lora, folder / "lora.safetensors", save_file)
+        _write(lora, folder / "lora.safetensors", save_file, half)
     else:
         (folder / "lora.safetensors").unlink(missing_ok=True)  # weights of an earlier save would be taken for ours
     config = {**about, "slotid": __version__, "weights": fingerprint(module), "lora": lora_plan if lora is not None else None}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def _write(module: nn.Module, path: Path, save_file) -> None:
+def _write(module: nn.Module, path: Path, save_file, half: bool) -> None:
     part = path.with_suffix(".part")
-    save_file({k: v.detach().float().cpu().contiguous() for k, v in module.state_dict().items()}, part)
+    kept = {k: v.detach().float().cpu().contiguous() for k, v in module.state_dict().items()}
+    save_file({k: v.half() for k, v in kept.items()} if half else kept, part)
     os.replace(part, path)
 
 

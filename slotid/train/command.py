@@ -22,6 +22,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help=", ".join([*RECIPES, NAME]))
     parser.add_argument("--clips", type=Path, help="shards of films (runs/clips)")
     parser.add_argument("--stills", type=Path, help="shards at a low frame rate (runs/stills)")
+    parser.add_argument("--also", type=Path, nargs="+", metavar="DIR", help="shards with cameras of every kind, for decoder and reading")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="checkpoints and caches (runs)")
     parser.add_argument("--assets", type=Path, help="where assemble writes (assets/tiny)")
     parser.add_argument("--method", help="slots_*: slots, or the variant anchor, mean or attention (slots)")
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from slotid.types import SlotIDError
 
     set_limits(args)
-    foreign = ("clips", "stills", "assets", "method") if args.recipe == NAME else wan_command.OPTIONS
+    foreign = ("clips", "stills", "also", "assets", "method") if args.recipe == NAME else wan_command.OPTIONS
     for name in foreign:
         if getattr(args, name):
             raise SlotIDError(
@@ -62,7 +63,16 @@ def run(args: argparse.Namespace) -> int:
     if args.recipe == NAME:
         return wan_command.run(args)
     clips, stills = args.clips or Path("runs/clips"), args.stills or Path("runs/stills")
-    job = recipes.Job(clips, stills, args.out, args.assets or Path("assets/tiny"), args.steps, args.minutes, args.method or "slots")
+    job = recipes.Job(
+        clips,
+        stills,
+        args.out,
+        args.assets or Path("assets/tiny"),
+        args.steps,
+        args.minutes,
+        args.method or "slots",
+        tuple(args.also or ()),
+    )
     found = recipes.run(args.recipe, job)
     print(json.dumps({"recipe": args.recipe, **found}), file=sys.stdout if args.json else sys.stderr)
     return 0

@@ -100,19 +100,27 @@ def adamw8bit(module: nn.Module, plan: Plan) -> Optimizers:
 
 
 def _save(out: Path, module: nn.Module, ema: Ema | None, optimizers: Optimizers, step: int, plan: Plan, minutes: float) -> None:
-    work, final = out / "checkpoint.part", out / "checkpoint"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    save_file(_trained(module), work / "model.safetensors")
-    if ema:
-        save_file({n: t.contiguous() for n, t in ema.shadow.items()}, work / "ema.safetensors")
     moments = {}
     owner = _owners(optimizers)
     for name, parameter in _trained_parameters(module):
         for key, value in owner[id(parameter)].state.get(parameter, {}).items():
             moments[f"{key}/{name}"] = torch.as_tensor(value).detach().clone().contiguous()  # 8-bit optimizers share their code tables
+    average = {n: t.contiguous() for n, t in ema.shadow.items()} if ema else None
+    write_checkpoint(out, _trained(module), average, moments, {"step": step, "minutes": round(minutes, 2), "plan": asdict(plan)})
+
+
+def write_checkpoint(
+    out: Path, weights: dict[str, torch.Tensor], average: dict[str, torch.Tensor] | None, moments: dict[str, torch.Tensor], state: dict
+) -> None:
+    """``out/checkpoint``, whole or not at all: what ``fit`` resumes from. ``moments``: of the optimizers, named MOMENT/WEIGHT."""
+    work, final = out / "checkpoint.part", out / "checkpoint"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    save_file(weights, work / "model.safetensors")
+    if average is not None:
+        save_file(average, work / "ema.safetensors")
     save_file(moments, work / "optimizer.safetensors")
-    (work / "state.json").write_text(json.dumps({"step": step, "minutes": round(minutes, 2), "plan": asdict(plan)}, indent=1))
+    (work / "state.json").write_text(json.dumps(state, indent=1))
     shutil.rmtree(out / "checkpoint.old", ignore_errors=True)
     if final.exists():
         final.rename(out / "checkpoint.old")
@@ -124,12 +132,16 @@ def _owners(optimizers: Optimizers) -> dict[int, torch.optim.Optimizer]:
     return {id(p): optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
 
 
-def load_weights(module: nn.Module, folder: Path, which: str = "ema") -> None:
-    """Puts a checkpoint's weights ("ema" or "model") into a module; only the trained ones are there, the others stay."""
+def load_weights(module: nn.Module, folder: Path, which: str = "ema", without: str | None = None) -> None:
+    """Puts a checkpoint's weights ("ema" or "model") into a module; only the trained ones are there, the others stay.
+
+    ``without``: the start of names that are left out: a part that served the training only.
+    """
     path = Path(folder) / f"{which}.safetensors"
     if not path.exists():
         raise SlotIDError(f"No weights at {path}: train this recipe first, or name the folder of a finished run.")
-    missing = module.load_state_dict({n: t for n, t in load_file(path).items()}, strict=False).unexpected_keys
+    found = {n: t for n, t in load_file(path).items() if without is None or not n.startswith(without)}
+    missing = module.load_state_dict(found, strict=False).unexpected_keys
     if missing:
         raise SlotIDError(f"{path} holds weights this model does not have ({missing[0]}, ...): it belongs to another recipe or size.")
 

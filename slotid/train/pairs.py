@@ -49,7 +49,7 @@ class SolvedEncoder:
 class Latents:
     """One folder of shards, encoded. N clips; unnormalised latents, float16."""
 
-    films: Tensor  # (N, C, T', 8, 8) whole films, or (N, C, F, 8, 8) single frames when ``sparse``
+    films: Tensor  # (N, C, T, 8, 8) frame by frame; when ``sparse`` they are single moments, not a film
     crops: Tensor  # (N, R, C, 8, 8) one latent per picked face crop
     seconds: Tensor  # (N, R) float32, of the crops
     focus: Tensor  # (N, F or 1, 2, ) float32 face centre in latent cells, per single frame when sparse
@@ -59,6 +59,7 @@ class Latents:
     reference: np.ndarray  # (N,) bool
     facts: list[dict[str, str]]
     sparse: bool
+    motion: Tensor  # (N, T, M) float32, see ``motion.motion_of``
 
 
 @torch.no_grad()
@@ -73,6 +74,7 @@ def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None =
     from safetensors.torch import load_file, save_file
 
     from slotid.identity.features import pick_frames
+    from slotid.train.motion import motion_of
     from slotid.world.shards import read_shards
 
     records = read_shards(folder)
@@ -100,23 +102,23 @@ def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None =
         reference=np.array([r.reference for r in records]),
         facts=[r.facts for r in records],
         sparse=sparse,
+        motion=torch.from_numpy(np.stack([motion_of(r) for r in records])),
     )
 
 
 def _encode_clip(vae: nn.Module, record, picked: list[int], sparse: bool, size: int, spoilt: float) -> dict[str, Tensor]:
     """One row of ``Latents``."""
+    from slotid.backbone.stills import StillConvs
     from slotid.face.align import crop as cut
     from slotid.face.align import smooth_boxes
-    from slotid.train.vae import StillConvs, to_video
+    from slotid.train.vae import to_video
 
     frames = record.frames()
     boxes = smooth_boxes(record.points5, record.seconds, np.ones(len(frames), bool))
     faces = cut(_as_filmed(record, frames, spoilt)[picked], boxes[picked], size)
     with StillConvs(vae):
         crops = vae._encode(to_video(faces[:, None])).chunk(2, 1)[0][:, :, 0]
-        film = vae._encode(to_video(frames[:, None])).chunk(2, 1)[0][:, :, 0].transpose(0, 1) if sparse else None
-    if film is None:
-        film = vae._encode(to_video(frames[None])).chunk(2, 1)[0][0]
+        film = vae._encode(to_video(frames[:, None])).chunk(2, 1)[0][:, :, 0].transpose(0, 1)
     points = record.points5 / CELL  # (F, 5, 2)
     if not sparse:
         points = points.mean(0, keepdims=True)
@@ -140,6 +142,16 @@ def _as_filmed(record, frames: np.ndarray, share: float) -> np.ndarray:
     if np.random.default_rng(seed).random() >= share:
         return frames
     return degrade(frames, record.points5, sample_scene(seed, reference=True).webcam, seed)
+
+
+def joined(parts: list[Latents]) -> Latents:
+    """Several folders of one kind as one, for reading only: without the films."""
+    tables = {n: torch.cat([getattr(p, n) for p in parts]) for n in ("crops", "seconds", "focus", "reach", "vectors")}
+    rest = {n: np.concatenate([getattr(p, n) for p in parts]) for n in ("people", "reference")}
+    return Latents(
+        films=torch.zeros(len(tables["crops"]), 0), motion=torch.zeros(len(tables["crops"]), 0), **tables, **rest,
+        facts=[f for p in parts for f in p.facts], sparse=parts[0].sparse,
+    )  # fmt: skip
 
 
 def latent_scale(backbone) -> tuple[Tensor, Tensor]:

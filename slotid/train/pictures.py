@@ -52,16 +52,3 @@ def picture(rng: np.random.Generator, size: int = 128) -> np.ndarray:
         canvas = canvas + rng.uniform(0.02, 0.25) * noise_field(rng, size, rng.uniform(0.6, 1.6))[..., None] * rng.uniform(0.6, 1.0, 3)
     gain, lift = rng.uniform(0.5, 1.2), rng.uniform(-0.1, 0.15)
     return (np.clip(canvas * gain + lift, 0, 1) * 255).astype(np.uint8)
-
-
-def moving_picture(rng: np.random.Generator, frames: int, size: int = 64) -> np.ndarray:
-    """A random picture panned and zoomed smoothly, (frames, size, size, 3) uint8: motion for the VAE's temporal taps."""
-    big = picture(rng, size * 2)
-    start, end = rng.uniform(0, size, 2), rng.uniform(0, size, 2)
-    reach = rng.uniform(0.1, 0.3)
-    out = np.empty((frames, size, size, 3), np.uint8)
-    for i in range(frames):
-        at = start + (end - start) * reach * i / max(frames - 1, 1)
-        r, c = np.clip(at.round().astype(int), 0, size)
-        out[i] = big[r : r + size, c : c + size]
-    return out

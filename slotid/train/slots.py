@@ -29,13 +29,15 @@ ANCHORS = (0, 2, 3, 4)  # of TOKENS: what one picture can tell
 class SlotLearner(nn.Module):
     """The method with its training-only heads. ``lora`` shares the backbone's new weights; the backbone itself is not registered."""
 
-    def __init__(self, method: SlotID, backbone, embedder: PersonEmbedder, lora: nn.Module | None):
+    def __init__(self, method: SlotID, backbone, embedder: PersonEmbedder, lora: nn.Module | None, weight: Tensor | None = None):
+        """``weight``: (D,) what an error in each of a person's numbers costs, as ``visible_weight``; None: all the same."""
         super().__init__()
         self.method, self.lora = method, lora
         self.backbone, self.teacher = [backbone], [embedder.requires_grad_(False).eval()]  # in lists: not trained, not saved
         width = method.config.width
         self.layout = told_groups()
         self.heads = nn.ModuleList(nn.Linear(width, g.stop - g.start) for g in self.layout)
+        self.weight = [weight if weight is not None else torch.ones(max(g.stop for g in self.layout))]
         self.anchor_heads = nn.ModuleList(nn.Linear(width, self.layout[k].stop - self.layout[k].start) for k in ANCHORS)
 
     def forward(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
@@ -52,13 +54,13 @@ class SlotLearner(nn.Module):
         vectors, moving = batch["vectors"], batch["moving"]
         looks, habits = [], []
         for s, (head, group) in enumerate(zip(self.heads, self.layout, strict=True)):
-            error = (head(found.slots[:, s]) - vectors[:, group]).square().mean(-1)
+            error = ((head(found.slots[:, s]) - vectors[:, group]).square() * self.weight[0][group]).mean(-1)
             if TOKENS[s] in HABITS:  # a few still moments do not show habits
                 habits.append((error * moving).sum() / moving.sum().clamp_min(1))
             else:
                 looks.append(error.mean())
         still = [
-            (head(found.anchors[:, a]) - vectors[:, self.layout[k]]).square().mean()
+            ((head(found.anchors[:, a]) - vectors[:, self.layout[k]]).square() * self.weight[0][self.layout[k]]).mean()
             for a, (head, k) in enumerate(zip(self.anchor_heads, ANCHORS, strict=True))
         ]
         return {"looks": torch.stack(looks).mean(), "habits": torch.stack(habits).mean(), "still": torch.stack(still).mean()}
@@ -68,11 +70,18 @@ class SlotLearner(nn.Module):
             wanted = self.teacher[0](batch["vectors"])
         count = self.method.config.anchors
         size = wanted.square().mean()
-        anchors = (tokens[:, :count] - wanted[:, list(ANCHORS)]).square().mean()
-        error = (tokens[:, count:] - wanted).square().mean(-1)
+        # anchors are kept quiet: what a slot means is told by the slot alone, or to take it away or to swap it would change nothing
+        anchors = tokens[:, :count].square().mean()
+        error = torch.stack([self._apart(tokens[:, count + s] - wanted[:, s], s) for s in range(wanted.shape[1])], 1)
         shown = torch.tensor([name not in HABITS for name in TOKENS], dtype=torch.float32)
         weight = torch.maximum(shown[None], batch["moving"][:, None])
         return (0.5 * anchors + (error * weight).sum() / weight.sum()) / size
+
+    def _apart(self, error: Tensor, group: int) -> Tensor:
+        """(B,) mean square of a token's error (B, width), what stands for the person's numbers weighed as those are."""
+        turn = getattr(self.teacher[0], f"turn{group}")  # its columns are at right angles and equally long
+        inside = error @ turn / turn.square().sum(0).sqrt()  # (B, numbers of the group)
+        return (error.square().sum(-1) + (inside.square() * (self.weight[0][self.layout[group]] - 1)).sum(-1)) / error.shape[-1]
 
     def _flow(self, tokens: Tensor, batch: dict) -> Tensor:
         backbone, x0 = self.backbone[0], batch["x0"]
@@ -82,13 +91,33 @@ class SlotLearner(nn.Module):
         return flow.loss(predicted, flow.target(x0, noise), batch["weight"] * time_weight(backbone, t))
 
 
+def visible_weight(data: list[Latents], most: float = 30.0) -> Tensor:
+    """(D,) what an error in each of a person's numbers costs: how much a unit of it changes the face crops of ``data``.
+
+    A ridge map from all numbers to a clip's mean crop gives every number its share of what shows. Within each group of TOKENS the weights
+    are scaled so that telling nothing costs 1 a number, as with no weights. Without them the style of the hair, 15 zeros and ones that are
+    most of what one sees, weighed less than its gloss: the reader told 21 % of styles right and no beard at all.
+    """
+    crops = torch.cat([d.crops.float().mean(1).flatten(1) for d in data])
+    told = torch.cat([d.vectors for d in data])
+    spread = told.std(0).clamp_min(1e-3)
+    x, y = ((told - told.mean(0)) / spread).double(), (crops - crops.mean(0)).double()
+    change = torch.linalg.solve(x.T @ x + 0.01 * len(x) * torch.eye(x.shape[1]).double(), x.T @ y).square().sum(1).float()
+    weight = torch.ones(told.shape[1])
+    for name, group in zip(TOKENS, told_groups(), strict=True):
+        share = change[group] if name not in HABITS else torch.ones(group.stop - group.start)  # habits do not show in a mean
+        share = (share / share.mean()).clamp(0.1, most)
+        weight[group] = (share / share.mean()) / spread[group].square()
+    return weight
+
+
 def references(data: Latents, rows: np.ndarray, rng: np.random.Generator, mean: Tensor, std: Tensor, frames: int) -> dict:
     """Reference clips of ``rows``: a run of 4 to ``frames`` picked crops, some hidden, with true times; the anchor is a seen frame."""
     count = data.crops.shape[1]
     frames = min(frames, count)
     start = int(rng.integers(0, count - frames + 1))
     crops = (data.crops[rows, start : start + frames].float() - mean.view(1, 1, -1, 1, 1)) / std.view(1, 1, -1, 1, 1)
-    crops = crops + 0.05 * torch.randn_like(crops)
+    crops = crops + 0.1 * torch.randn_like(crops)
     seen = torch.tensor(rng.random((len(rows), frames)) > 0.05)
     anchor = torch.tensor(rng.integers(0, frames, len(rows)))
     seen[torch.arange(len(rows)), anchor] = True
@@ -106,7 +135,7 @@ def references(data: Latents, rows: np.ndarray, rng: np.random.Generator, mean: 
 def train_slots(
     learner: SlotLearner,
     clips: Latents,
-    stills: Latents,
+    stills: Latents | None,
     plan: Plan,
     out: Path,
     *,
@@ -115,10 +144,13 @@ def train_slots(
     still_share: float = 0.4,
     **kwargs,
 ) -> dict[str, float]:
-    """One stage: ``with_flow`` False reads and meets only (cheap, needs no backbone call), True adds the flow loss on cross-scene pairs."""
+    """One stage: ``with_flow`` False reads and meets only (cheap, needs no backbone call), True adds the flow loss on cross-scene pairs.
+
+    ``stills`` are asked for in ``still_share`` of the steps; None where that is 0.
+    """
     backbone = learner.backbone[0]
     mean, std = latent_scale(backbone)
-    others = {id(data): partners(data) for data in (clips, stills)}
+    others = {id(data): partners(data) for data in (clips, stills) if with_flow and data is not None}
 
     def batch_at(rng: np.random.Generator, step: int) -> dict:
         data = stills if rng.random() < still_share else clips

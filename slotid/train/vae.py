@@ -1,26 +1,23 @@
-"""The tiny AutoencoderKLWan: its encoder is solved (see ``principal``), its decoder learned, first on stills, then on clips.
+"""The tiny AutoencoderKLWan: its encoder is solved (see ``principal``), its decoder learned on single frames.
 
-A causal 3-D convolution on a single frame sees zeros in the past: only its last temporal tap works. ``StillConvs`` therefore runs
-one-frame batches through 2-D convolutions with exactly that tap (equal to the library's forward, three times cheaper). Before clips,
-``inflate`` sets the temporal layers so that a clip starts as what the picture codec makes of it: the way Wan's own VAE was made
-(Wan technical report, arXiv 2503.20314, section 4.1: 2-D first, inflated, then fine-tuned on video).
+It leaves time alone (Wan's compresses it fourfold): every frame is a still, and time is joined in the transformer's patches. ``inflate``
+keeps the temporal taps at zero, so that a film decodes to its stills (``backbone.stills``): frames flicker no more than their latents do.
 """
 
 from __future__ import annotations
 
-import types
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from slotid.backbone.stills import StillConvs
 from slotid.train.loop import Plan, fit
 
 
 def build_vae(latent_channels: int = 32, encoder_dim: int = 48, decoder_dim: int = 64, res_blocks: int = 1) -> nn.Module:
-    """A small AutoencoderKLWan in Wan 2.2's residual layout: 16x in space (4x of it by patches), 4x in time, from random weights."""
+    """A small AutoencoderKLWan in Wan 2.2's residual layout: 16x in space (4x of it by patches), time left alone, from random weights."""
     from diffusers import AutoencoderKLWan
 
     vae = AutoencoderKLWan(
@@ -29,13 +26,13 @@ def build_vae(latent_channels: int = 32, encoder_dim: int = 48, decoder_dim: int
         z_dim=latent_channels,
         dim_mult=[1, 2, 2],
         num_res_blocks=res_blocks,
-        temperal_downsample=[True, True],
+        temperal_downsample=[False, False],
         is_residual=True,
         patch_size=4,
         in_channels=48,
         out_channels=48,
         scale_factor_spatial=16,
-        scale_factor_temporal=4,
+        scale_factor_temporal=1,
         latents_mean=[0.0] * latent_channels,
         latents_std=[1.0] * latent_channels,
     )
@@ -80,45 +77,12 @@ def linear_start(vae: nn.Module, offset: float = 16.0, gain: float = 4.0) -> Non
 
 @torch.no_grad()
 def inflate(vae: nn.Module) -> None:
-    """Past taps to zero, temporal down-sampling to the mean of two frames, temporal up-sampling to a copy: a clip decodes to its stills."""
-    from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample
+    """Past taps to zero: a clip decodes to its stills."""
+    from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 
     for module in vae.modules():
         if isinstance(module, WanCausalConv3d) and module.kernel_size[0] == 3:
             module.weight[:, :, :2] = 0
-    for module in vae.modules():
-        if isinstance(module, WanResample) and hasattr(module, "time_conv"):
-            conv = module.time_conv
-            conv.weight.zero_()
-            conv.bias.zero_()
-            eye = torch.eye(module.dim)
-            if module.mode == "downsample3d":
-                conv.weight[:, :, 1, 0, 0] = conv.weight[:, :, 2, 0, 0] = eye / 2
-            else:
-                conv.weight[: module.dim, :, 2, 0, 0] = conv.weight[module.dim :, :, 2, 0, 0] = eye
-
-
-class StillConvs:
-    """Context in which one-frame batches run through 2-D convolutions. Clips must not be passed inside."""
-
-    def __init__(self, vae: nn.Module):
-        self.vae = vae
-
-    def __enter__(self) -> nn.Module:
-        from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
-
-        def forward(conv: nn.Conv3d, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
-            pad = conv._padding
-            return F.conv2d(x[:, :, 0], conv.weight[:, :, -1], conv.bias, conv.stride[1:], (pad[2], pad[0])).unsqueeze(2)
-
-        self.convs = [m for m in self.vae.modules() if isinstance(m, WanCausalConv3d)]
-        for conv in self.convs:
-            conv.forward = types.MethodType(forward, conv)
-        return self.vae
-
-    def __exit__(self, *_: object) -> None:
-        for conv in self.convs:
-            del conv.forward
 
 
 def decode_unclamped(vae: nn.Module, latent: Tensor) -> Tensor:
@@ -137,13 +101,13 @@ def decode_unclamped(vae: nn.Module, latent: Tensor) -> Tensor:
 
 
 def decoder_loss(vae: nn.Module, latent: Tensor, video: Tensor, weight: Tensor, noise: float) -> tuple[Tensor, dict[str, float]]:
-    """L1 on pixels and on their first differences in space and time, from latents with a little noise on them.
+    """L1 on pixels and on their first differences, from latents with a little noise on them.
 
     The difference terms keep eyes and mouths sharp where plain L1 would average them; no perceptual network is at hand, and none that
     judges may be used. The noise makes the decoder forgive what the flow model leaves imperfect.
 
     Args:
-        latent: (B, z, T', h, w), unit deviation per channel. video: (B, 3, T, H, W) in [-1, 1]. weight: (B, 1, 1, H, W), mean near 1.
+        latent: (B, z, 1, h, w), unit deviation per channel. video: (B, 3, 1, H, W) in [-1, 1]. weight: (B, 1, 1, H, W), mean near 1.
         noise: standard deviation of the latent noise; half of the batch's samples stay clean.
     """
     amount = noise * (torch.rand(len(latent), 1, 1, 1, 1) > 0.5).to(latent)
@@ -152,8 +116,7 @@ def decoder_loss(vae: nn.Module, latent: Tensor, video: Tensor, weight: Tensor, 
     l1 = (error.abs() * weight).mean()
     edges = ((error[..., 1:, :] - error[..., :-1, :]).abs() * weight[..., 1:, :]).mean()
     edges = edges + ((error[..., 1:] - error[..., :-1]).abs() * weight[..., 1:]).mean()
-    flicker = ((error[:, :, 1:] - error[:, :, :-1]).abs() * weight).mean() if video.shape[2] > 1 else error.new_zeros(())
-    loss = l1 + 0.5 * edges + 0.5 * flicker
+    loss = l1 + 0.5 * edges
     with torch.no_grad():
         clean = out.clamp(-1, 1) - video
         psnr = float((-10 * torch.log10((clean / 2).square().mean((1, 2, 3, 4)) + 1e-10))[amount.flatten() == 0].mean())
@@ -176,74 +139,49 @@ def face_pixels(points5: np.ndarray, size: int, extra: float = 3.0) -> Tensor:
     return (weight / weight.mean((1, 2), keepdim=True))[:, None, None]
 
 
-def motion_first(vae: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
-    """AdamW that moves what makes frames differ faster than what makes them sharp.
-
-    ``inflate`` starts the temporal layers as copies, so the four frames of a latent frame are one picture; at a rate that the trained
-    rest can bear they had a tenth of the true motion after 100 steps.
-    """
-
-    def share(name: str) -> float:
-        if "time_conv" in name:
-            return 40.0
-        return 8.0 if "upsampler.resample" in name else 1.0
-
-    groups: dict[float, list] = {}
-    for name, p in vae.named_parameters():
-        if p.requires_grad:
-            groups.setdefault(share(name), []).append(p)
-    listed = [{"params": parameters, "share": value} for value, parameters in groups.items()]
-    return [torch.optim.AdamW(listed, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)]
-
-
-def train_decoder(
-    vae: nn.Module, folders: list[Path], plan: Plan, out: Path, *, frames: int = 1, noise: float = 0.12, **kwargs
-) -> dict[str, float]:
-    """Trains the decoder of a solved VAE on world films, a fifth of the diet being pictures from nothing (``pictures``).
+def train_decoder(vae: nn.Module, folders: list[Path], plan: Plan, out: Path, *, noise: float = 0.12, **kwargs) -> dict[str, float]:
+    """Trains the decoder of a solved VAE on single frames of world films; three in twenty are pictures from nothing (``pictures``).
 
     Args:
-        folders: of shards. frames: 1 trains on single frames (fast), 4k+1 on short runs of films (teaches the temporal taps).
+        folders: of shards, each as likely as any other. noise: see ``decoder_loss``.
     """
     from slotid.train.pairs import SolvedEncoder
-    from slotid.train.pictures import moving_picture, picture
+    from slotid.train.pictures import picture
     from slotid.world.shards import read_shards
 
-    records = [r for folder in folders for r in read_shards(folder) if frames == 1 or len(r.seconds) >= frames]
-    store: dict[int, np.ndarray] = {}
+    shelves = [read_shards(folder) for folder in folders]
+    store: dict[tuple[int, int], np.ndarray] = {}
     leaves: list[np.ndarray] = []
     vae.requires_grad_(False)
     vae.decoder.requires_grad_(True)
     vae.post_quant_conv.requires_grad_(True)
 
-    def film(number: int) -> np.ndarray:
-        if number not in store:
-            store[number] = records[number].frames()
-        return store[number]
-
     def batch_at(rng: np.random.Generator, step: int) -> tuple[Tensor, Tensor]:
         if not leaves:
             first = np.random.default_rng(plan.seed)
-            make = (lambda: picture(first)[None]) if frames == 1 else (lambda: moving_picture(first, frames, 128))
-            leaves.extend(make() for _ in range(400 if frames == 1 else 60))
-        videos, weights = [], []
+            leaves.extend(picture(first)[None] for _ in range(400))
+        frames, weights = [], []
         for _ in range(plan.batch):
             if rng.random() < 0.15:
-                videos.append(leaves[int(rng.integers(len(leaves)))])
+                frames.append(leaves[int(rng.integers(len(leaves)))])
                 weights.append(torch.ones(1, 1, 1, 128, 128))
-            else:
-                number = int(rng.integers(len(records)))
-                start = int(rng.integers(len(records[number].seconds) - frames + 1))
-                videos.append(film(number)[start : start + frames])
-                weights.append(face_pixels(records[number].points5[start : start + frames].mean(0, keepdims=True), 128))
-        return to_video(np.stack(videos)), torch.cat(weights)
+                continue
+            shelf = int(rng.integers(len(shelves)))
+            row = int(rng.integers(len(shelves[shelf])))
+            record = shelves[shelf][row]
+            every = 4 if len(record.seconds) > 8 else 1  # of a film; neighbours are alike, and memory is not endless
+            if (shelf, row) not in store:
+                store[shelf, row] = record.frames()[::every].copy()
+            at = int(rng.integers(len(store[shelf, row])))
+            frames.append(store[shelf, row][at : at + 1])
+            weights.append(face_pixels(record.points5[at * every][None], 128))
+        return to_video(np.stack(frames)), torch.cat(weights)
 
     def loss_of(module: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
         video, weight = batch
-        with torch.no_grad(), SolvedEncoder(module):
+        with torch.no_grad(), SolvedEncoder(module), torch.autocast(video.device.type, enabled=False):
             latent = module._encode(video).chunk(2, 1)[0]
         return decoder_loss(module, latent, video, weight, noise)
 
-    if frames == 1:
-        with StillConvs(vae):
-            return fit(vae, plan, out, batch_at, loss_of, **kwargs)
-    return fit(vae, plan, out, batch_at, loss_of, optimizers=motion_first, **kwargs)
+    with StillConvs(vae):
+        return fit(vae, plan, out, batch_at, loss_of, **kwargs)

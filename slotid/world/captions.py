@@ -210,10 +210,11 @@ def check_facts(facts: dict[str, str]) -> None:
             raise SlotIDError(f"fact {name}={value!r} is unknown here; facts are {', '.join(FACTS)}, with the values of world/scene.py.")
 
 
-def caption(facts: dict[str, str], seed: int) -> str:
+def caption(facts: dict[str, str], seed: int, whole: bool = False) -> str:
     """One sentence of some of ``facts`` (any subset of FACTS), in lower case, without a full stop; random stream [seed, 5].
 
-    The act is nearly always named, of the others mostly one or two. Raises SlotIDError for a fact the world does not know.
+    The act is nearly always named, of the others mostly one or two; all of them when ``whole``. Raises SlotIDError for a fact the world
+    does not know.
     """
     if not facts:
         raise SlotIDError(f"a caption needs at least one fact; give some of: {', '.join(FACTS)}.")
@@ -221,8 +222,9 @@ def caption(facts: dict[str, str], seed: int) -> str:
     rng = np.random.default_rng(np.random.SeedSequence([seed, 5]))
     others = [name for name in FACTS[1:] if name in facts]
     count = min(len(others), int(rng.choice(5, p=[0.12, 0.35, 0.33, 0.13, 0.07])))
+    count = len(others) if whole else count
     named = set(rng.permutation(others)[:count].tolist()) if others else set()
-    with_act = "act" in facts and (not named or rng.random() < 0.94)
+    with_act = "act" in facts and (not named or rng.random() < 0.94 or whole)
     who = _pick(rng, _WHO)
     wear = f" {_clothing(rng, facts['clothing'])}" if "clothing" in named else ""
     where = f" {_plain(rng, _choices(_BACKGROUND[facts['background']]))}" if "background" in named else ""

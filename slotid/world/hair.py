@@ -91,11 +91,10 @@ def scalp(x, y, z, high, recede):
         grown = max(side, top)
     elif y > 0.6:
         grown = smooth(temple + 0.4, temple - 0.4, z) * smooth(0.6, 1.6, y + (0.8 if z < -2.0 else 0.0))
-        if z > -2.6 and y < 4.9 and ax > 7.45 + 0.1 * max(z, 0.0):  # the ear itself
-            grown = 0.0
     else:
         grown = smooth(-2.9, -3.7, z) * smooth(-5.6, -4.4, y)
-    if ax > 7.5 and y < 4.9 and z > -3.4:
+    grown *= smooth(0.9, 1.15, math.hypot((y - 1.2) / 2.9, (z + 0.5) / 2.4)) if ax > 6.3 else 1.0  # the ear and its root
+    if ax > 7.5 and y < 4.3 and z > -3.4:  # its rim, which stands out farther than the skull there
         grown = 0.0
     if recede > 0:
         bald = math.exp(-((x / 4.2) ** 2 + ((z + 4.0) / 4.0) ** 2)) * smooth(9.0, 12.0, y)

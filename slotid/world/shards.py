@@ -55,6 +55,7 @@ class ShardSettings:
     fps: float
     defects: float = 0.5  # share of the reference takes with webcam defects
     format: int = FORMAT
+    tripod: bool = False  # one fixed camera for all, see scene.on_tripod
 
     def __post_init__(self) -> None:
         if self.clips < 1 or not 0 <= self.references <= self.clips:
@@ -165,7 +166,10 @@ def _render_shard(path: Path, seeds: range, settings: ShardSettings, kit_path: s
                 if _stopped():
                     raise SlotIDError("rendering was stopped; the same command goes on where it was.")
                 reference = index >= settings.clips - settings.references
-                take = direct(seed, index, settings.frames, settings.fps, reference, defects=settings.defects, expr_names=kit.expr_names)
+                take = direct(
+                    seed, index, settings.frames, settings.fps, reference,
+                    defects=settings.defects, expr_names=kit.expr_names, tripod=settings.tripod,
+                )  # fmt: skip
                 yield (take, *film(take, kit, settings.size))
 
     return pack_shard(path, clips())
@@ -174,7 +178,7 @@ def _render_shard(path: Path, seeds: range, settings: ShardSettings, kit_path: s
 def _settings_agree(out: Path, settings: ShardSettings) -> None:
     note = out / "world.json"
     if note.exists():
-        known = json.loads(note.read_text())
+        known = {"tripod": False} | json.loads(note.read_text())  # folders made before there was a choice
         wanted = asdict(settings)
         other = [f"{name} {known.get(name)} there, {value} asked" for name, value in wanted.items() if known.get(name) != value]
         if other:

@@ -11,7 +11,7 @@ from slotid.types import SlotIDError
 from slotid.world.captions import caption, facts_of
 from slotid.world.performance import EXPRESSIONS, Motion, Script, perform, reference_script, sample_script
 from slotid.world.person import Person, person
-from slotid.world.scene import Scene, sample_scene
+from slotid.world.scene import Scene, on_tripod, sample_scene
 
 if TYPE_CHECKING:
     from slotid.world.kit import Kit
@@ -46,10 +46,12 @@ def direct(
     script: Script | None = None,
     defects: float = 0.5,
     expr_names: tuple[str, ...] = EXPRESSIONS,
+    tripod: bool = False,
 ) -> Take:
     """Clip ``index`` of a person: other indices give another scene, light, act and performance of the same face and habits.
 
-    ``reference`` takes show much of the person (two acts) and, with probability ``defects``, what webcams do; ``script`` overrides the act.
+    ``reference`` takes show much of the person (two acts) and, with probability ``defects``, what webcams do; ``script`` overrides the act;
+    ``tripod`` films with one fixed camera (``scene.on_tripod``).
     Raises SlotIDError for a negative index or too few frames.
     """
     if index < 0:
@@ -59,6 +61,7 @@ def direct(
     script = script or (reference_script(seed) if reference else sample_script(seed))
     spoilt = reference and np.random.default_rng(np.random.SeedSequence([seed, 7])).random() < defects
     scene = sample_scene(seed, reference=spoilt)
+    scene = on_tripod(scene) if tripod else scene
     facts = facts_of(script, scene)
     motion = perform(who.habits, script, seed, frames, fps, expr_names)
     return Take(who, index, reference, script, scene, motion, facts, caption(facts, seed), seed if spoilt else None)

@@ -135,7 +135,7 @@ def test_same_seed_same_weights_and_the_caller_s_randomness_is_left_alone():
 def test_the_default_sizes_are_those_of_the_embedded_pipeline():
     backbone = build_tiny()
     counts = backbone.parameters_count()
-    assert 8e6 < counts["transformer"] < 10e6 and backbone.spec.grid(25) == (7, 8, 8)
+    assert 8e6 < counts["transformer"] < 10e6 and backbone.spec.grid(33) == (33, 8, 8)
     embedded = Spec.load(TINY_FOLDER)  # what its trained weights need; how long its films are and how it walks may be chosen otherwise
     for name in ("channels", "space", "time", "patch", "text_width", "text_length", "width", "depth", "predicts"):
         assert getattr(backbone.spec, name) == getattr(embedded, name), name
@@ -147,6 +147,22 @@ def test_the_default_sizes_are_those_of_the_embedded_pipeline():
 def test_legal_lengths(seconds, frames):
     spec = replace(small_backbone().spec, frames=25, frames_min=9, frames_max=49)
     assert spec.legal_frames(seconds) == frames
+
+
+@pytest.mark.parametrize("seconds,frames", [(None, 33), (0.75, 9), (2.0, 24), (2.3, 27), (4.0, 48), (2.75, 33)])
+def test_legal_lengths_are_whole_tokens(seconds, frames):
+    spec = replace(small_backbone().spec, frames=33, frames_min=9, frames_max=48, time=1, patch=(3, 2, 2))
+    assert spec.legal_frames(seconds) == frames
+    assert spec.grid(frames)[0] == frames and spec.legal_frames(frames / spec.fps) == frames
+
+
+def test_frames_joined_in_patches_run_through_the_whole_pipeline():
+    backbone = small_backbone(time=1, patch_time=3)
+    film = torch.rand(1, 3, 9, 64, 64) * 2 - 1
+    latent = backbone.to_latent(film)
+    assert latent.shape == (1, 8, 9, 4, 4)
+    velocity = backbone.velocity(latent, 0.5, backbone.read(["a person smiles"]))
+    assert velocity.shape == latent.shape and backbone.to_pixels(latent).shape == film.shape
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, 0.5, 4.5, float("nan"), float("inf")])

@@ -161,8 +161,13 @@ class Visitor:
         shortest = self.page.locator("#seconds input[type=number]").get_attribute("min")
         for name, value in (("steps", str(steps)), ("seconds", shortest)):
             box = self.page.locator(f"#{name} input[type=number]")
-            box.fill(value)
-            box.press("Tab")
+            for _ in range(20):  # a slider that has just been unfolded sets its own value once more: a person types later than that
+                box.fill(value)
+                box.press("Tab")
+                self.page.wait_for_timeout(300)
+                if box.input_value() == value:
+                    break
+            assert box.input_value() == value, f"{name} does not take {value}"
 
     def make(self, prompt: str = "a person smiles in a garden", wait: str = "#film video") -> None:
         self.page.locator("#prompt textarea").fill(prompt)

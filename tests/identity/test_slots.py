@@ -7,6 +7,7 @@ import pytest
 import torch
 from small import clip_tensors, small_backbone, small_config, small_face, small_method
 
+from slotid.backbone.backbone import LoraPlan
 from slotid.identity.registry import METHODS, method_class
 from slotid.identity.slots import READERS, SlotConfig, SlotID
 from slotid.types import IdentityCode, Request, SlotIDError
@@ -196,6 +197,19 @@ def test_weights_round_trip_and_refusals(tmp_path, method, code):
         SlotID.from_pretrained(tmp_path / "w")
     with pytest.raises(SlotIDError, match="No identity weights"):
         SlotID.from_pretrained(tmp_path / "nowhere")
+
+
+def test_half_size_weights_mean_the_same_as_those_in_memory(tmp_path):
+    method, backbone = small_method(), small_backbone()
+    lora = backbone.adopt(LoraPlan(rank=2))
+    torch.nn.init.normal_(next(iter(lora.parameters())))
+    method.save_pretrained(tmp_path / "whole", lora=lora)
+    method.save_pretrained(tmp_path / "half", lora=lora, half=True)
+    sizes = [(tmp_path / kind / "model.safetensors").stat().st_size for kind in ("half", "whole")]
+    assert sizes[0] < 0.6 * sizes[1]
+    again = SlotID.from_pretrained(tmp_path / "half")
+    assert again._fingerprint() == method._fingerprint()
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), method.parameters(), strict=True))
 
 
 def test_methods_by_name():

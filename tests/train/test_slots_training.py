@@ -9,10 +9,10 @@ from small import small_backbone, small_method
 from small_world import FACTS, embedder, world
 
 from slotid.backbone.backbone import LoraPlan
-from slotid.train.base import TOKENS, BaseLearner, prompt_for, take_batch, train_base
+from slotid.train.base import TOKENS, BaseLearner, prompt_for, take_batch, told_groups, train_base
 from slotid.train.loop import Plan
 from slotid.train.pairs import Latents, face_weight, latent_scale, partners
-from slotid.train.slots import SlotLearner, read_quality, references, train_slots
+from slotid.train.slots import SlotLearner, read_quality, references, train_slots, visible_weight
 from slotid.types import SlotIDError
 
 
@@ -30,7 +30,8 @@ def test_a_batch_has_films_or_single_frames():
     rng = np.random.default_rng(0)
     film = take_batch(world(False), rng, 4, mean, std, 2)
     still = take_batch(world(True), rng, 4, mean, std, None)
-    assert film["x0"].shape == (4, 8, 2, 4, 4) and still["x0"].shape == (4, 8, 1, 4, 4)
+    assert film["x0"].shape == (4, 8, 2, 4, 4) and still["x0"].shape == (4, 8, 3, 4, 4)
+    assert torch.equal(still["x0"][:, :, 0], still["x0"][:, :, 2])  # a moment that lasts
     assert film["weight"].shape == (4, 1, 1, 4, 4)
     assert len(film["prompts"]) == 4
 
@@ -55,13 +56,15 @@ def test_face_weight_is_highest_at_the_face():
 def test_base_learns_and_tokens_of_hidden_groups_are_nothing(tmp_path):
     backbone, emb = small_backbone(), embedder()
     plan = Plan(steps=30, batch=4, lr=3e-3, warmup=2, ema=0)
-    before = copy.deepcopy(backbone.transformer.state_dict())
+    before, words = copy.deepcopy(backbone.transformer.state_dict()), copy.deepcopy(backbone.text_encoder.state_dict())
     first = train_base(backbone, emb, world(False), world(True), Plan(**{**plan.__dict__, "steps": 3}), tmp_path / "a", still_share=0.5)
     last = train_base(backbone, emb, world(False), world(True), plan, tmp_path / "b", still_share=0.5)
     assert last["loss"] < first["loss"]
     assert any(not torch.equal(before[k], v) for k, v in backbone.transformer.state_dict().items())
+    assert all(torch.equal(words[k], v) for k, v in backbone.text_encoder.state_dict().items())
     assert emb(world(False).vectors).shape == (12, len(TOKENS), 32)
-    assert all(p.requires_grad for p in BaseLearner(backbone, emb).text_encoder.parameters())
+    trained = {name.split(".")[0] for name, p in BaseLearner(backbone, emb).named_parameters() if p.requires_grad}
+    assert trained == {"transformer"}  # the text encoder has learned before
 
 
 def test_slots_learn_on_a_frozen_base(tmp_path):
@@ -72,12 +75,43 @@ def test_slots_learn_on_a_frozen_base(tmp_path):
     clips, stills = world(False, 16), world(True, 16)
     rows = list(range(24))
     before = read_quality(learner, clips, rows, frames=10)["2 skin"]
+    loud = anchors_of(learner, clips)
     train_slots(learner, clips, stills, Plan(steps=120, batch=16, lr=5e-3, warmup=5, ema=0), tmp_path / "read", with_flow=False)
     assert read_quality(learner, clips, rows, frames=10)["2 skin"] > before
+    assert anchors_of(learner, clips) < 0.7 * loud  # what slots tell, anchors need not
     train_slots(learner, clips, stills, Plan(steps=3, batch=4, lr=1e-3, warmup=1, ema=0), tmp_path / "flow", with_flow=True)
     assert any(float(p.detach().abs().sum()) > 0 for n, p in lora.named_parameters() if "lora_B" in n)
     assert all(torch.equal(frozen[k], v) for k, v in backbone.transformer.state_dict().items() if k in frozen)
     assert not any("transformer" in n or "teacher" in n for n, _ in learner.named_parameters())
+
+
+def anchors_of(learner, data) -> float:
+    """How loud the anchor tokens are."""
+    batch = references(data, np.arange(8), np.random.default_rng(0), *latent_scale(learner.backbone[0]), 10)
+    found = learner.method.encode(batch["crops"], batch["seconds"], batch["seen"], batch["anchor"])
+    return float(learner.method.tokens(found)[:, : learner.method.config.anchors].detach().square().mean())
+
+
+def test_what_shows_weighs_more_and_a_group_as_much_as_before():
+    data = [world(False, 200), world(True, 200, seed=1)]
+    weight = visible_weight(data)
+    spread = torch.cat([d.vectors for d in data]).std(0).square()
+    skin = told_groups()[TOKENS.index("skin")]
+    assert int(weight[skin].argmax()) == 0 and weight[skin][0] > 10 * weight[skin][1:].mean()  # vectors[100] is the level of a channel
+    for group in told_groups():
+        assert float((weight * spread)[group].mean()) == pytest.approx(1, rel=1e-3)
+
+
+def test_an_error_in_a_number_costs_what_its_weight_says():
+    emb = embedder()
+    weight = torch.ones(192)
+    weight[100] = 9.0
+    plain, weighed = (SlotLearner(small_method(anchors=4), small_backbone(), emb, None, w) for w in (None, weight))
+    first, second = emb.turn2[:, 0], emb.turn2[:, 1]  # of the skin token: numbers 100 and 101
+    skin = TOKENS.index("skin")
+    for error, times in ((first, 9), (second, 1)):
+        assert float(plain._apart(error[None], skin)) == pytest.approx(float(error.square().mean()), rel=1e-5)
+        assert float(weighed._apart(error[None], skin)) == pytest.approx(times * float(error.square().mean()), rel=1e-4)
 
 
 def test_references_hide_frames_but_never_the_anchor():

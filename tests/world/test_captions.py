@@ -46,6 +46,13 @@ def test_captions_follow_their_seed_and_name_mostly_two_or_three_facts():
     assert 0.2 < sum(lengths) / len(lengths) < 0.7
 
 
+def test_a_whole_caption_names_every_fact():
+    facts = {"act": "nod", "light": "sunset", "background": "beach", "clothing": "red_hoodie"}
+    for seed in range(60):
+        text = caption(facts, seed, whole=True)
+        assert "red" in text and re.search("beach|sea", text) and re.search("sunset|golden|evening", text), text
+
+
 def test_two_acts_at_once_name_both():
     for seed in range(30):
         text = caption({"act": Script(("smile", "nod"), together=True).fact}, seed)

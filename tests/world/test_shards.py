@@ -1,10 +1,12 @@
 """Shards: films survive the disk, half-written ones do not count, and pairs are of one person in two clips."""
 
 import itertools
+import json
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,7 +14,18 @@ from tiny_kit import write_tiny_kit
 
 from slotid.types import SlotIDError
 from slotid.world.person import person_vector
-from slotid.world.shards import ShardSettings, _groups, decode_film, decoded, encode_film, pack_shard, pairs, read_shards, write_shards
+from slotid.world.shards import (
+    ShardSettings,
+    _groups,
+    _settings_agree,
+    decode_film,
+    decoded,
+    encode_film,
+    pack_shard,
+    pairs,
+    read_shards,
+    write_shards,
+)
 from slotid.world.take import direct
 
 SIZE, FRAMES = 64, 9
@@ -140,6 +153,22 @@ def test_a_missing_kit_is_told_before_anything_is_written(tmp_path):
 def kit(tmp_path_factory):
     """The tiny kit as a file, so that rendering to disk needs no download."""
     return write_tiny_kit(tmp_path_factory.mktemp("kit") / "tiny.npz")
+
+
+def test_films_on_a_tripod_differ_from_others_by_the_camera_alone():
+    free, fixed = (direct(7, 1, 9, 12.0, tripod=tripod) for tripod in (False, True))
+    assert (fixed.scene.view, fixed.scene.elevation, fixed.scene.hand) == (32.0, 0.0, 0.0)
+    assert {**fixed.facts, "framing": ""} == {**free.facts, "framing": ""} and fixed.facts["framing"] == "head_and_collar"
+    assert fixed.scene.key_dir == free.scene.key_dir and np.array_equal(fixed.motion.head, free.motion.head)
+
+
+def test_folders_made_before_there_was_a_tripod_go_on_without_one(tmp_path):
+    settings = ShardSettings(2, 1, 128, 9, 12.0)
+    known = {name: value for name, value in asdict(settings).items() if name != "tripod"}
+    (tmp_path / "world.json").write_text(json.dumps(known))
+    _settings_agree(tmp_path, settings)
+    with pytest.raises(SlotIDError, match="tripod False there, True asked"):
+        _settings_agree(tmp_path, replace(settings, tripod=True))
 
 
 def test_rendering_resumes_where_it_was_and_gives_the_same_pixels(tmp_path, kit):

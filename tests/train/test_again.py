@@ -1,0 +1,35 @@
+"""A training can go on from the landed weights alone."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from slotid.backbone.tiny import TINY_FOLDER, load_tiny
+from slotid.identity.slots import SlotID
+from slotid.train import recipes
+from slotid.train.loop import load_weights
+from slotid.types import SlotIDError
+
+pytestmark = pytest.mark.skipif(not (TINY_FOLDER / "model_index.json").is_file(), reason="needs the embedded pipeline in assets/tiny")
+
+
+def test_what_was_landed_is_where_the_next_training_starts(tmp_path):
+    job = recipes.Job(tmp_path / "clips", tmp_path / "stills", tmp_path / "out", Path(TINY_FOLDER))
+    assert recipes.run("again", job)["stages"] == ["vae", "base", "text", "slots_start"]
+    landed, started = load_tiny(), recipes.trained_base(job)
+    for part in ("transformer", "vae", "text_encoder"):
+        weights = getattr(started, part).state_dict()
+        assert all(torch.equal(weights[name], value) for name, value in getattr(landed, part).state_dict().items()), part
+    assert started.vae.config.latents_std == landed.vae.config.latents_std
+    assert started.read(["a person smiles"]).equal(landed.read(["a person smiles"]))
+    assert json.loads((job.out / "base/checkpoint/state.json").read_text())["step"] == 0
+    learner = recipes._learner(replace(job, method="anchor"), lora=False)
+    start = job.out / "slots_start" / "checkpoint"
+    load_weights(learner, start)
+    slots = SlotID.from_pretrained(TINY_FOLDER / "identity" / "slots")
+    assert all(torch.equal(a, b) for a, b in zip(learner.method.parameters(), slots.parameters(), strict=True))
+    with pytest.raises(SlotIDError, match="holds a training already"):
+        recipes.run("again", job)
