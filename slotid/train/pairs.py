@@ -19,6 +19,7 @@ from slotid.types import SlotIDError
 
 REFERENCE_FRAMES = 22  # 8 a second of 2.75 s
 CELL = 16  # pixels per latent cell
+COLUMNS = {"films", "crops", "seconds", "focus", "reach", "vectors", "motion"}  # of a row of ``Latents``, kept in its cache
 
 
 class SolvedEncoder:
@@ -74,7 +75,6 @@ def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None =
     from safetensors.torch import load_file, save_file
 
     from slotid.identity.features import pick_frames
-    from slotid.train.motion import motion_of
     from slotid.world.shards import read_shards
 
     records = read_shards(folder)
@@ -84,7 +84,8 @@ def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None =
     if cache and Path(cache).exists():  # more shards may have been rendered since: only these are encoded
         stored = load_file(cache)
         keys = stored.pop("keys")
-        known = {tuple(key): {n: v[row] for n, v in stored.items()} for row, key in enumerate(keys.tolist())}
+        if set(stored) == COLUMNS:  # a cache from before one of them was kept is made anew
+            known = {tuple(key): {n: v[row] for n, v in stored.items()} for row, key in enumerate(keys.tolist())}
     picked = list(range(len(seconds))) if sparse else pick_frames(seconds, np.ones(len(seconds), bool), REFERENCE_FRAMES)
     rows = []
     with SolvedEncoder(vae):
@@ -102,7 +103,6 @@ def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None =
         reference=np.array([r.reference for r in records]),
         facts=[r.facts for r in records],
         sparse=sparse,
-        motion=torch.from_numpy(np.stack([motion_of(r) for r in records])),
     )
 
 
@@ -111,6 +111,7 @@ def _encode_clip(vae: nn.Module, record, picked: list[int], sparse: bool, size: 
     from slotid.backbone.stills import StillConvs
     from slotid.face.align import crop as cut
     from slotid.face.align import smooth_boxes
+    from slotid.train.motion import motion_of
     from slotid.train.vae import to_video
 
     frames = record.frames()
@@ -130,6 +131,7 @@ def _encode_clip(vae: nn.Module, record, picked: list[int], sparse: bool, size: 
         "focus": torch.tensor(points.mean(1), dtype=torch.float32),
         "reach": torch.tensor(reach, dtype=torch.float32),
         "vectors": torch.tensor(record.vector, dtype=torch.float32),
+        "motion": torch.from_numpy(motion_of(record)),
     }
 
 

@@ -69,16 +69,17 @@ def new_backbone(job: Job):
     """
     from transformers import PreTrainedTokenizerFast
 
-    from slotid.backbone.tiny import build_tiny
+    from slotid.backbone.tiny import build_tiny, build_tokenizer
     from slotid.world.captions import WORDS, caption
     from slotid.world.take import direct
 
-    sentences = [*WORDS, *(caption(direct(seed, clip).facts, seed) for seed in range(400) for clip in range(2))]
     folder = job.out / "base"
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer") if (folder / "tokenizer").exists() else None
-    backbone = build_tiny(0, sentences, tokenizer, channels=LATENT_CHANNELS)
-    if tokenizer is None:
-        backbone.tokenizer.save_pretrained(folder / "tokenizer")
+    if (folder / "tokenizer").exists():
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
+    else:
+        tokenizer = build_tokenizer([*WORDS, *(caption(direct(seed, clip).facts, seed) for seed in range(400) for clip in range(2))])
+        tokenizer.save_pretrained(folder / "tokenizer")
+    backbone = build_tiny(0, tokenizer=tokenizer, channels=LATENT_CHANNELS)
     _load_vae(backbone.vae, job)
     if (folder / "latents.json").exists():
         _set_latents(backbone, *json.loads((folder / "latents.json").read_text()))
@@ -230,15 +231,14 @@ def trained_base(job: Job):
     return backbone
 
 
-def _learner(job: Job, lora: bool, data: list | None = None):
-    """The method with its teachers; ``data``: what it will read, to weigh what shows."""
+def _learner(job: Job, lora: bool):
     import torch
 
     from slotid.backbone.backbone import LoraPlan
     from slotid.identity.slots import SlotConfig
     from slotid.identity.variants import VARIANTS
     from slotid.train.base import PersonEmbedder
-    from slotid.train.slots import SlotLearner, visible_weight
+    from slotid.train.slots import SlotLearner
 
     kinds = {kind.name: kind for kind in VARIANTS}
     if job.method not in kinds:
@@ -249,7 +249,7 @@ def _learner(job: Job, lora: bool, data: list | None = None):
     weights = backbone.adopt(LoraPlan(rank=LORA_RANK)) if lora else None
     torch.manual_seed(1)
     method = kind(SlotConfig(latent_channels=LATENT_CHANNELS, reader=kind.reader, **READER))
-    return SlotLearner(method, backbone, PersonEmbedder(), weights, visible_weight(data) if data else None)
+    return SlotLearner(method, backbone, PersonEmbedder(), weights)
 
 
 def slots_start(job: Job, plan: Plan | None) -> dict[str, Any]:
@@ -267,10 +267,11 @@ def _read(job: Job, plan: Plan | None, start: Path | None, out: Path) -> dict[st
     from slotid.train.loop import load_weights
     from slotid.train.pairs import joined
     from slotid.train.quick import float_attention
-    from slotid.train.slots import train_slots
+    from slotid.train.slots import train_slots, visible_weight
 
-    read = _latents(job, new_backbone(job).vae, (job.clips, job.stills, *job.also))
-    learner = _learner(job, lora=False, data=read)
+    learner = _learner(job, lora=False)
+    read = _latents(job, learner.backbone[0].vae, (job.clips, job.stills, *job.also))
+    learner.weigh(visible_weight(read))
     if start is not None and not (out / "checkpoint").exists():
         load_weights(learner, start / "checkpoint")
     clips, stills = (joined([data for data in read if data.sparse == sparse]) for sparse in (False, True))
@@ -282,10 +283,11 @@ def slots_flow(job: Job, plan: Plan | None) -> dict[str, Any]:
     """Encoder, gates and LoRA by the frozen base's own velocity, on cross-scene pairs."""
     from slotid.train.loop import load_weights
     from slotid.train.quick import float_attention
-    from slotid.train.slots import train_slots
+    from slotid.train.slots import train_slots, visible_weight
 
-    (clips,) = _latents(job, new_backbone(job).vae, (job.clips,))  # takes of four moments have no partner in another scene
-    learner, out = _learner(job, lora=True, data=[clips]), job.out / f"{job.method}_flow"
+    learner, out = _learner(job, lora=True), job.out / f"{job.method}_flow"
+    (clips,) = _latents(job, learner.backbone[0].vae, (job.clips,))  # takes of four moments have no partner in another scene
+    learner.weigh(visible_weight([clips]))
     if not (out / "checkpoint").exists():
         load_weights(learner, job.out / f"{job.method}_read" / "checkpoint")
     with float_attention():

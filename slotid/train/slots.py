@@ -29,16 +29,19 @@ ANCHORS = (0, 2, 3, 4)  # of TOKENS: what one picture can tell
 class SlotLearner(nn.Module):
     """The method with its training-only heads. ``lora`` shares the backbone's new weights; the backbone itself is not registered."""
 
-    def __init__(self, method: SlotID, backbone, embedder: PersonEmbedder, lora: nn.Module | None, weight: Tensor | None = None):
-        """``weight``: (D,) what an error in each of a person's numbers costs, as ``visible_weight``; None: all the same."""
+    def __init__(self, method: SlotID, backbone, embedder: PersonEmbedder, lora: nn.Module | None):
         super().__init__()
         self.method, self.lora = method, lora
         self.backbone, self.teacher = [backbone], [embedder.requires_grad_(False).eval()]  # in lists: not trained, not saved
         width = method.config.width
         self.layout = told_groups()
         self.heads = nn.ModuleList(nn.Linear(width, g.stop - g.start) for g in self.layout)
-        self.weight = [weight if weight is not None else torch.ones(max(g.stop for g in self.layout))]
+        self.weigh(torch.ones(max(g.stop for g in self.layout)))
         self.anchor_heads = nn.ModuleList(nn.Linear(width, self.layout[k].stop - self.layout[k].start) for k in ANCHORS)
+
+    def weigh(self, weight: Tensor) -> None:
+        """``weight``: (D,) what an error in each of a person's numbers costs, as ``visible_weight``; at first all cost the same."""
+        self.weight = [weight]  # in a list: not saved
 
     def forward(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
         found = self.method.encode(batch["crops"], batch["seconds"], batch["seen"], batch["anchor"])

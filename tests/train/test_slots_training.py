@@ -106,7 +106,8 @@ def test_an_error_in_a_number_costs_what_its_weight_says():
     emb = embedder()
     weight = torch.ones(192)
     weight[100] = 9.0
-    plain, weighed = (SlotLearner(small_method(anchors=4), small_backbone(), emb, None, w) for w in (None, weight))
+    plain, weighed = (SlotLearner(small_method(anchors=4), small_backbone(), emb, None) for _ in range(2))
+    weighed.weigh(weight)
     first, second = emb.turn2[:, 0], emb.turn2[:, 1]  # of the skin token: numbers 100 and 101
     skin = TOKENS.index("skin")
     for error, times in ((first, 9), (second, 1)):
