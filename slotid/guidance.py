@@ -1,7 +1,9 @@
-"""Guidance as weighted streams (classifier-free guidance, arXiv 2207.12598, nested for text and identity).
+"""Guidance as weighted streams (classifier-free guidance, arXiv 2207.12598, nested for identity and text as InstructPix2Pix nests picture
+and text, arXiv 2211.09800).
 
-v = v(none) + g_t [v(text) - v(none)] + s g_i [v(text, id) - v(text)], written as a list of streams whose weights sum to 1;
-streams of weight zero are dropped, so that strength 0 *is* no identity and guidance 1 costs no extra forward.
+v = v(none) + s g_i [v(id) - v(none)] + g_t [v(id, text) - v(id)], written as a list of streams whose weights sum to 1; streams of weight
+zero are dropped. What the sentence changes is taken beside the person: taken without one (v(text) - v(none)), the sentence was followed
+less at the same likeness (LOG.md, fifth training). Strength 0 *is* no identity, and guidance 1 costs no extra forward.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ def two_streams(text_guidance: float) -> list[Stream]:
 
 
 def three_streams(text_guidance: float, identity_guidance: float, strength: float = 1.0) -> list[Stream]:
-    """Text and identity guidance. ``strength`` 0 drops the identity stream; what is left equals ``two_streams``, weight by weight."""
+    """Text and identity guidance. At ``strength`` 0 there is no identity: the streams are those of ``two_streams``."""
+    if strength == 0:
+        return two_streams(text_guidance)
     pull = strength * identity_guidance
-    return _kept([Stream(1 - text_guidance, False, False), Stream(text_guidance - pull, True, False), Stream(pull, True, True)])
+    return _kept([Stream(1 - pull, False, False), Stream(pull - text_guidance, False, True), Stream(text_guidance, True, True)])
 
 
 def guided(streams: Sequence[Stream], velocity_of: Callable[[list[Stream]], Sequence[Tensor]]) -> Tensor:

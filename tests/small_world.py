@@ -12,8 +12,8 @@ FACTS = {"act": "smile", "light": "warm_lamp", "background": "garden", "clothing
 
 def world(sparse: bool, people: int = 6, seed: int = 0) -> Latents:
     """Latents in which a person's skin is the level of channel 0 and the first of three curves of motion that of channel 2."""
-    rng, moves = np.random.default_rng(seed), np.random.default_rng([seed, 1])
-    vectors, films, crops, motion = [], [], [], []
+    rng, moves, more = np.random.default_rng(seed), np.random.default_rng([seed, 1]), np.random.default_rng([seed, 2])
+    vectors, films, crops, motion, crop_motion = [], [], [], [], []
     for _ in range(people):
         told = rng.standard_normal(PERSON_SIZE).astype(np.float32)
         for _ in range(2):
@@ -25,6 +25,9 @@ def world(sparse: bool, people: int = 6, seed: int = 0) -> Latents:
             motion.append(curves)
             seen = 0.3 * rng.standard_normal((4 if sparse else 10, 8, 4, 4))
             seen[:, 0] += told[100]
+            curves = more.standard_normal((len(seen), 3)).astype(np.float32)
+            seen[:, 2] += 2 * curves[:, :1, None]
+            crop_motion.append(curves)
             films.append(film)
             crops.append(seen)
     count = len(films)
@@ -40,6 +43,7 @@ def world(sparse: bool, people: int = 6, seed: int = 0) -> Latents:
         facts=[FACTS] * count,
         sparse=sparse,
         motion=torch.tensor(np.stack(motion)),
+        crop_motion=torch.tensor(np.stack(crop_motion)),
     )
 
 

@@ -84,6 +84,31 @@ def build_tokenizer(sentences: Iterable[str], size: int = 2048):
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
 
 
+def tiny_vae(**sizes: Any):
+    """The pipeline's AutoencoderKLWan in Wan 2.2's residual layout, from the library's random weights. ``sizes``: see ``tiny_config``."""
+    from diffusers import AutoencoderKLWan
+
+    c = tiny_config(**sizes)
+    stages, patch = len(c["vae_mult"]), c["vae_patch"]
+    halvings = c["time"].bit_length() - 1
+    return AutoencoderKLWan(
+        base_dim=c["vae_base"],
+        decoder_base_dim=c["vae_decoder_base"],
+        z_dim=c["channels"],
+        dim_mult=list(c["vae_mult"]),
+        num_res_blocks=c["vae_blocks"],
+        temperal_downsample=[False] * (stages - 1 - halvings) + [True] * halvings,
+        latents_mean=[0.0] * c["channels"],
+        latents_std=[1.0] * c["channels"],
+        is_residual=True,
+        in_channels=3 * patch**2,
+        out_channels=3 * patch**2,
+        patch_size=patch,
+        scale_factor_temporal=c["time"],
+        scale_factor_spatial=2 ** (stages - 1) * patch,
+    )
+
+
 def build_tiny(seed: int = 0, sentences: Iterable[str] = ("a person looks into the camera",), tokenizer: Any = None, **sizes: Any):
     """A random pipeline of the real classes (untrained), frozen. Same seed and sizes, same weights.
 
@@ -92,34 +117,17 @@ def build_tiny(seed: int = 0, sentences: Iterable[str] = ("a person looks into t
         sizes: see ``tiny_config``.
     """
     import torch
-    from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler, WanTransformer3DModel
+    from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler, WanTransformer3DModel
     from transformers import UMT5Config, UMT5EncoderModel
 
     from slotid.backbone.wan_driver import WanBackbone
 
     c = tiny_config(**sizes)
     tokenizer = tokenizer or build_tokenizer(sentences)
-    stages = len(c["vae_mult"])
-    halvings = c["time"].bit_length() - 1
-    space, patch, channels = 2 ** (stages - 1) * c["vae_patch"], c["vae_patch"], c["channels"]
+    channels = c["channels"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vae = AutoencoderKLWan(
-            base_dim=c["vae_base"],
-            decoder_base_dim=c["vae_decoder_base"],
-            z_dim=channels,
-            dim_mult=list(c["vae_mult"]),
-            num_res_blocks=c["vae_blocks"],
-            temperal_downsample=[False] * (stages - 1 - halvings) + [True] * halvings,
-            latents_mean=[0.0] * channels,
-            latents_std=[1.0] * channels,
-            is_residual=True,
-            in_channels=3 * patch**2,
-            out_channels=3 * patch**2,
-            patch_size=patch,
-            scale_factor_temporal=c["time"],
-            scale_factor_spatial=space,
-        )
+        vae = tiny_vae(**sizes)
         transformer = WanTransformer3DModel(
             patch_size=(c["patch_time"], 2, 2),
             num_attention_heads=c["heads"],
@@ -150,7 +158,7 @@ def build_tiny(seed: int = 0, sentences: Iterable[str] = ("a person looks into t
     spec = Spec(
         name="tiny",
         channels=channels,
-        space=space,
+        space=vae.config.scale_factor_spatial,
         time=c["time"],
         patch=(c["patch_time"], 2, 2),
         text_width=c["text_width"],

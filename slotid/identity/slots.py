@@ -76,6 +76,7 @@ class Encoded:
     mass: Tensor  # (B, S) share of the clip's mass that each slot took in the last iteration, sums to 1
     marginal_error: list[Tensor]  # per iteration (B,)
     asked: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)  # per iteration cost (B, N, S), masses (B, N), (B, S)
+    frames: Tensor | None = None  # (B, T, D) what is known of each frame before the routing, a mean over its cells
 
 
 class SlotID(nn.Module, Method):
@@ -143,6 +144,7 @@ class SlotID(nn.Module, Method):
             x = layer(x)
         for layer in self.mixing:
             x = layer(x, seconds, seen)
+        frames = x.mean((2, 3))
         x = self.token_norm(x.reshape(b, t * h * w, -1))
         keys, values = F.normalize(self.to_key(x), dim=-1), self.to_value(x)
         visible = seen[:, :, None].expand(b, t, h * w).reshape(b, t * h * w)
@@ -163,7 +165,7 @@ class SlotID(nn.Module, Method):
             errors.append(marginal_error(plan, a, share))
             asked.append((cost, a, share))
         gate_input = torch.cat([slots, anchors.mean(1, keepdim=True).expand_as(slots)], dim=-1)
-        return Encoded(anchors, slots, torch.sigmoid(self.gate(gate_input)[..., 0]), plans, plan.sum(1), errors, asked)
+        return Encoded(anchors, slots, torch.sigmoid(self.gate(gate_input)[..., 0]), plans, plan.sum(1), errors, asked, frames)
 
     def _forming(self, e: Encoded, visible: Tensor) -> tuple[Tensor, Tensor]:
         """The plan of the first clip after each Sinkhorn iteration of each refinement, for the eye.

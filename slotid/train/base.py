@@ -8,6 +8,8 @@ find tokens that mean the same from pixels alone. Groups are left out at random,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,8 @@ TOKENS = ("shape", "detail", "skin", "hair", "trim", "smile", "talk", "pose")
 SHAPE, DETAIL = 8, 32
 TOLD_NOISE = 0.15  # on the told parameters: no two tellings alike, so that a person's films cannot be learned by heart from his numbers
 HIDDEN, SHOWN = 0.6, 0.6  # weights of the lessons about motion
+FEW = 4  # moments of a film, see ``train_base``
+FEW_SHARE = 0.7  # of the steps with films, while the rate does not fall
 STILL_FRAMES = 3  # latent frames of one token: a single moment is shown as a film in which nothing moves
 
 
@@ -83,12 +87,40 @@ class BaseLearner(nn.Module):
         told = batch["vectors"] + TOLD_NOISE * torch.randn_like(batch["vectors"])
         context = self.embedder[0](told) * keep[..., None] if keep is not None else None
         noisy = flow.at(x0, noise, t)
-        predicted = self.backbone.velocity(noisy, t, text, Conditioning(context=context))
+        with moments(self.transformer, batch["moments"], batch["of"]):
+            predicted = self.backbone.velocity(noisy, t, text, Conditioning(context=context))
         loss = flow.loss(predicted, flow.target(x0, noise), batch["weight"] * time_weight(self.backbone, t))
         if self.lesson is None:
             return loss, {}
         hidden, shown = self.lesson(flow.clean(noisy, predicted, t), x0, batch["motion"], t)
         return loss + HIDDEN * hidden + SHOWN * shown, {"hidden": float(hidden.detach()), "shown": float(shown.detach())}
+
+
+@contextmanager
+def moments(transformer: nn.Module, which: Tensor | None, total: int) -> Iterator[None]:
+    """Context in which a film given to the transformer is only the moments ``which`` (token times, rising) of one of ``total``: each token
+    keeps its place in the whole film. None: all of it."""
+    if which is None:
+        yield
+        return
+    rope = transformer.rope
+
+    def placed(x: Tensor) -> tuple[Tensor, ...]:
+        patch = rope.patch_size[0]
+        whole = type(rope).forward(rope, x[:, :, :1].expand(-1, -1, total * patch, -1, -1))
+        return tuple(part.unflatten(1, (total, -1))[:, which].flatten(1, 2) for part in whole)
+
+    rope.forward = placed
+    try:
+        yield
+    finally:
+        del rope.forward
+
+
+def even_normal(count: int) -> Tensor:
+    """(count,) draws of a standard normal, one from each of ``count`` equally likely stretches, shuffled: times are then spread over every
+    batch, and the gradient is less of a lottery (Kingma et al. 2021, arXiv 2107.00630, section I.1)."""
+    return torch.special.ndtri(((torch.randperm(count) + torch.rand(count)) / count).clamp(1e-4, 1 - 1e-4))
 
 
 def training_times(count: int, late: bool = False, high: float = 20.0) -> Tensor:
@@ -100,8 +132,8 @@ def training_times(count: int, late: bool = False, high: float = 20.0) -> Tensor
     only 12 % of the first times are.
     """
     share, low = (0.2, 2.0) if late else (0.4, 3.5)
-    near = flow.sample_times(count, high)
-    return torch.where(torch.rand(count) < share, near, flow.sample_times(count, low))
+    near, rest = (flow.shifted(torch.sigmoid(even_normal(count)), shift) for shift in (high, low))
+    return torch.where((torch.randperm(count) + torch.rand(1)) / count < share, near, rest)
 
 
 def time_weight(backbone, t: Tensor, least: float = 0.3) -> Tensor:
@@ -124,8 +156,19 @@ def prompt_for(facts: dict[str, str], rng: np.random.Generator, still: bool) -> 
     return caption(told, int(rng.integers(2**31)), whole=rng.random() < 0.5)
 
 
-def take_batch(data: Latents, rng: np.random.Generator, count: int, mean: Tensor, std: Tensor, frames: int | None) -> dict:
-    """A batch of films (``frames`` latent frames, or all) or, from sparse data, of single frames, with prompts and person."""
+def pick_moments(rng: np.random.Generator, total: int, few: int) -> Tensor:
+    """``few`` of ``total`` moments, rising: every second time neighbours, so that motion is learned, else anywhere in the film."""
+    if rng.random() < 0.5:
+        return torch.arange(few) + int(rng.integers(total - few + 1))
+    return torch.tensor(np.sort(rng.choice(total, few, replace=False)))
+
+
+def take_batch(
+    data: Latents, rng: np.random.Generator, count: int, mean: Tensor, std: Tensor, patch: int = 1, few: int | None = None
+) -> dict:
+    """A batch of films (all of them, or ``few`` moments of ``patch`` frames, the same of each) or, from sparse data, of single frames,
+    with prompts and person."""
+    chosen, total = None, data.films.shape[2] // patch
     rows = rng.integers(0, len(data.films), count)
     films = data.films[rows].float()
     if data.sparse:
@@ -134,7 +177,11 @@ def take_batch(data: Latents, rng: np.random.Generator, count: int, mean: Tensor
         motion = data.motion[rows, which][:, None].expand(-1, STILL_FRAMES, -1)
         focus, reach = data.focus[rows, which], data.reach[rows, which]
     else:
-        films, motion = films[:, :, :frames], data.motion[rows, :frames]
+        motion = data.motion[rows]
+        if few is not None:
+            chosen = pick_moments(rng, total, few)
+            frames = (chosen[:, None] * patch + torch.arange(patch)).flatten()
+            films, motion = films[:, :, frames], motion[:, frames]
         focus, reach = data.focus[rows, 0], data.reach[rows, 0]
     still = data.sparse
     prompts = ["" if rng.random() < 0.1 else prompt_for(data.facts[r], rng, still) for r in rows]
@@ -146,6 +193,8 @@ def take_batch(data: Latents, rng: np.random.Generator, count: int, mean: Tensor
         "prompts": prompts,
         "vectors": data.vectors[rows],
         "motion": motion,
+        "moments": chosen,
+        "of": total,
     }
 
 
@@ -163,7 +212,9 @@ def train_base(
     reader: MotionReader | None = None,
     **kwargs,
 ) -> dict[str, float]:
-    """Trains the base. A step is either ``plan.batch`` films or ``still_factor`` times as many single frames (equal cost).
+    """Trains the base. A step is ``plan.batch`` films, or ``still_factor`` times as many single frames, or FEW moments of so many films as
+    cost the same: the moments of one film are much alike, and more films a step teach more (as images with most of their tokens left out
+    do, Sehwag et al. 2024, arXiv 2407.15811). Whole films are all that is seen while the rate falls.
 
     ``reader``: teaches motion by the world's truth, see ``motion``. ``compiled``: torch.compile of the blocks, a sixth faster on a CPU;
     needs a C++ compiler.
@@ -178,13 +229,16 @@ def train_base(
                 block.compile()
     mean, std = latent_scale(backbone)
 
+    patch = backbone.spec.patch[0]
+    moments_of = clips.films.shape[2] // patch
+
     def batch_at(rng: np.random.Generator, step: int) -> dict:
-        still = rng.random() < still_share
-        batch = (
-            take_batch(stills, rng, plan.batch * still_factor, mean, std, None)
-            if still
-            else take_batch(clips, rng, plan.batch, mean, std, None)
-        )
+        if rng.random() < still_share:
+            batch = take_batch(stills, rng, plan.batch * still_factor, mean, std)
+        elif step < (1 - plan.cooldown) * plan.steps and rng.random() < FEW_SHARE and moments_of > FEW:
+            batch = take_batch(clips, rng, plan.batch * moments_of // FEW, mean, std, patch, FEW)
+        else:
+            batch = take_batch(clips, rng, plan.batch, mean, std, patch)
         keep = torch.tensor(rng.random((len(batch["rows"]), len(TOKENS))) > 0.08, dtype=torch.float32)
         keep *= torch.tensor(rng.random((len(keep), 1)) > 0.1, dtype=torch.float32)
         return batch | {"keep": keep if rng.random() > 0.2 else None, "late": step >= (1 - plan.cooldown) * plan.steps}

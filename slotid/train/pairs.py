@@ -61,6 +61,7 @@ class Latents:
     facts: list[dict[str, str]]
     sparse: bool
     motion: Tensor  # (N, T, M) float32, see ``motion.motion_of``
+    crop_motion: Tensor  # (N, R, M) the same at the picked crops
 
 
 @torch.no_grad()
@@ -99,6 +100,7 @@ def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None =
         save_file({**table, "keys": torch.tensor([(r.person, r.index) for r in records])}, str(cache))
     return Latents(
         **table,
+        crop_motion=table["motion"][:, picked],
         people=np.array([r.person for r in records]),
         reference=np.array([r.reference for r in records]),
         facts=[r.facts for r in records],
@@ -148,7 +150,7 @@ def _as_filmed(record, frames: np.ndarray, share: float) -> np.ndarray:
 
 def joined(parts: list[Latents]) -> Latents:
     """Several folders of one kind as one, for reading only: without the films."""
-    tables = {n: torch.cat([getattr(p, n) for p in parts]) for n in ("crops", "seconds", "focus", "reach", "vectors")}
+    tables = {n: torch.cat([getattr(p, n) for p in parts]) for n in ("crops", "seconds", "focus", "reach", "vectors", "crop_motion")}
     rest = {n: np.concatenate([getattr(p, n) for p in parts]) for n in ("people", "reference")}
     return Latents(
         films=torch.zeros(len(tables["crops"]), 0), motion=torch.zeros(len(tables["crops"]), 0), **tables, **rest,

@@ -2,8 +2,10 @@
 
 The world knows the truth, which makes two cheap teachers, both gone afterwards. *Reading*: small heads predict the person's true
 parameters from each slot, so that slot s comes to mean one thing (shape, skin, ..., the habit of nodding). *Meeting*: identity tokens are
-drawn to the tokens by which the base was told persons while it was trained (``base.PersonEmbedder``). Where a clip does not show
-something, its gate is the cheapest way to say so. The flow loss then decides, on pairs that share a person but no scene, light or act.
+drawn to the tokens by which the base was told persons while it was trained (``base.PersonEmbedder``). *Watching*: what is known of a
+frame before the routing has to tell the true curves of expression and head, as a layer of the base had to: habits are read from those.
+Where a clip does not show something, its gate is the cheapest way to say so. The flow loss then decides, on pairs that share a person
+but no scene, light or act.
 """
 
 from __future__ import annotations
@@ -22,14 +24,19 @@ from slotid.train.loop import Plan, fit
 from slotid.train.pairs import Latents, latent_scale, partners
 from slotid.types import Conditioning
 
+Scale = tuple[Tensor, Tensor]  # mean and deviation
 HABITS = ("smile", "talk", "pose")
 ANCHORS = (0, 2, 3, 4)  # of TOKENS: what one picture can tell
+WATCHED = 0.5  # weight of the lesson about the frames' motion
 
 
 class SlotLearner(nn.Module):
-    """The method with its training-only heads. ``lora`` shares the backbone's new weights; the backbone itself is not registered."""
+    """The method with its training-only heads. ``lora`` shares the backbone's new weights; the backbone itself is not registered.
 
-    def __init__(self, method: SlotID, backbone, embedder: PersonEmbedder, lora: nn.Module | None):
+    ``motion``: mean and deviation (M,) of the curves of motion; None: frames are not asked about them.
+    """
+
+    def __init__(self, method: SlotID, backbone, embedder: PersonEmbedder, lora: nn.Module | None, motion: Scale | None = None):
         super().__init__()
         self.method, self.lora = method, lora
         self.backbone, self.teacher = [backbone], [embedder.requires_grad_(False).eval()]  # in lists: not trained, not saved
@@ -37,6 +44,8 @@ class SlotLearner(nn.Module):
         self.layout = told_groups()
         self.heads = nn.ModuleList(nn.Linear(width, g.stop - g.start) for g in self.layout)
         self.weigh(torch.ones(max(g.stop for g in self.layout)))
+        self.motion = motion
+        self.watch = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(motion[0]))) if motion is not None else None
         self.anchor_heads = nn.ModuleList(nn.Linear(width, self.layout[k].stop - self.layout[k].start) for k in ANCHORS)
 
     def weigh(self, weight: Tensor) -> None:
@@ -48,6 +57,9 @@ class SlotLearner(nn.Module):
         tokens = self.method.tokens(found)
         losses = {**self._reading(found, batch), "meet": self._meeting(tokens, batch)}
         total = losses["looks"] + losses["habits"] + 0.5 * losses["still"] + batch["meet"] * losses["meet"]
+        if self.watch is not None:
+            losses["watch"] = self._watching(found, batch)
+            total = total + WATCHED * losses["watch"]
         if batch.get("x0") is not None:
             losses["flow"] = self._flow(tokens, batch)
             total = 0.3 * total + losses["flow"]
@@ -67,6 +79,12 @@ class SlotLearner(nn.Module):
             for a, (head, k) in enumerate(zip(self.anchor_heads, ANCHORS, strict=True))
         ]
         return {"looks": torch.stack(looks).mean(), "habits": torch.stack(habits).mean(), "still": torch.stack(still).mean()}
+
+    def _watching(self, found: Encoded, batch: dict) -> Tensor:
+        mean, spread = self.motion
+        error = (self.watch(found.frames) - (batch["motion"] - mean) / spread).square().mean(-1)
+        seen = batch["seen"].to(error)
+        return (error * seen).sum() / seen.sum()
 
     def _meeting(self, tokens: Tensor, batch: dict) -> Tensor:
         with torch.no_grad():
@@ -132,6 +150,7 @@ def references(data: Latents, rows: np.ndarray, rng: np.random.Generator, mean: 
         "anchor": anchor,
         "moving": torch.full((len(rows),), moving),
         "vectors": data.vectors[rows],
+        "motion": data.crop_motion[rows, start : start + frames],
     }
 
 
@@ -161,7 +180,7 @@ def train_slots(
         frames = int(rng.integers(10, 23)) if not data.sparse else 4
         if not with_flow:
             return references(data, rng.integers(0, len(data.films), count), rng, mean, std, frames) | {"meet": meet}
-        target = take_batch(data, rng, count, mean, std, None)
+        target = take_batch(data, rng, count, mean, std)
         rows = np.array([int(rng.choice(others[id(data)][r] or [r])) for r in target["rows"]])
         with torch.no_grad():
             text = backbone.read(target["prompts"])

@@ -17,25 +17,10 @@ from slotid.train.loop import Plan, fit
 
 
 def build_vae(latent_channels: int = 32, encoder_dim: int = 48, decoder_dim: int = 64, res_blocks: int = 1) -> nn.Module:
-    """A small AutoencoderKLWan in Wan 2.2's residual layout: 16x in space (4x of it by patches), time left alone, from random weights."""
-    from diffusers import AutoencoderKLWan
+    """The tiny pipeline's VAE (``tiny_vae``), in the linear state from which it is solved and trained."""
+    from slotid.backbone.tiny import tiny_vae
 
-    vae = AutoencoderKLWan(
-        base_dim=encoder_dim,
-        decoder_base_dim=decoder_dim,
-        z_dim=latent_channels,
-        dim_mult=[1, 2, 2],
-        num_res_blocks=res_blocks,
-        temperal_downsample=[False, False],
-        is_residual=True,
-        patch_size=4,
-        in_channels=48,
-        out_channels=48,
-        scale_factor_spatial=16,
-        scale_factor_temporal=1,
-        latents_mean=[0.0] * latent_channels,
-        latents_std=[1.0] * latent_channels,
-    )
+    vae = tiny_vae(channels=latent_channels, vae_base=encoder_dim, vae_decoder_base=decoder_dim, vae_blocks=res_blocks)
     inflate(vae)
     linear_start(vae)
     return vae

@@ -103,23 +103,6 @@ def test_memory_is_watched():
     assert memory.megabytes >= resident() - 5 and held.sum() > 0
 
 
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
-    """A small random pipeline with identity weights, as a folder."""
-    from small import small_backbone, small_method, stir
-
-    from slotid.backbone.backbone import LoraPlan
-    from slotid.backbone.tiny import save_tiny
-
-    folder = tmp_path_factory.mktemp("pipeline")
-    backbone = small_backbone()
-    save_tiny(backbone, folder)
-    lora = backbone.adopt(LoraPlan(rank=2))
-    stir(lora)
-    small_method().save_pretrained(folder / "identity" / "slots", backbone.spec.name, lora)
-    return folder
-
-
 def test_parameters_of_a_method(pipeline):
     from slotid.generate import open_studio
 

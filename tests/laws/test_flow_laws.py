@@ -110,11 +110,11 @@ def test_law_8_weights_sum_to_one_and_a_constant_field_passes(text, identity, st
 
 
 def test_law_8_equals_the_nested_formula():
-    v = {(False, False): torch.randn(4), (True, False): torch.randn(4), (True, True): torch.randn(4)}
+    v = {(False, False): torch.randn(4), (False, True): torch.randn(4), (True, True): torch.randn(4)}
     g_t, g_i, s = 3.0, 1.7, 0.6
     got = guided(three_streams(g_t, g_i, s), lambda group: [v[x.text, x.identity] for x in group])
-    none, text, both = v[False, False], v[True, False], v[True, True]
-    assert torch.allclose(got, none + g_t * (text - none) + s * g_i * (both - text), atol=1e-5)
+    none, person, both = v[False, False], v[False, True], v[True, True]
+    assert torch.allclose(got, none + s * g_i * (person - none) + g_t * (both - person), atol=1e-5)
 
 
 def test_law_8_streams_of_no_weight_are_dropped_and_the_rest_share_forwards():
@@ -123,7 +123,7 @@ def test_law_8_streams_of_no_weight_are_dropped_and_the_rest_share_forwards():
     assert three_streams(1.0, 1.0, 1.0) == [Stream(1.0, True, True)]
     groups = []
     guided(three_streams(4.0, 2.0), lambda group: groups.append(len(group)) or [torch.zeros(1)] * len(group))
-    assert groups == [2, 1]
+    assert groups == [1, 2]
 
 
 def film(studio, **wish) -> Result:

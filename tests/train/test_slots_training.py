@@ -9,8 +9,19 @@ from small import small_backbone, small_method
 from small_world import FACTS, embedder, world
 
 from slotid.backbone.backbone import LoraPlan
-from slotid.train.base import TOKENS, BaseLearner, prompt_for, take_batch, told_groups, train_base
+from slotid.train.base import (
+    TOKENS,
+    BaseLearner,
+    moments,
+    pick_moments,
+    prompt_for,
+    take_batch,
+    told_groups,
+    train_base,
+    training_times,
+)  # fmt: skip
 from slotid.train.loop import Plan
+from slotid.train.motion import scale_of
 from slotid.train.pairs import Latents, face_weight, latent_scale, partners
 from slotid.train.slots import SlotLearner, read_quality, references, train_slots, visible_weight
 from slotid.types import SlotIDError
@@ -28,12 +39,63 @@ def test_a_batch_has_films_or_single_frames():
     backbone = small_backbone()
     mean, std = latent_scale(backbone)
     rng = np.random.default_rng(0)
-    film = take_batch(world(False), rng, 4, mean, std, 2)
-    still = take_batch(world(True), rng, 4, mean, std, None)
+    film = take_batch(world(False), rng, 4, mean, std, few=2)
+    still = take_batch(world(True), rng, 4, mean, std)
     assert film["x0"].shape == (4, 8, 2, 4, 4) and still["x0"].shape == (4, 8, 3, 4, 4)
     assert torch.equal(still["x0"][:, :, 0], still["x0"][:, :, 2])  # a moment that lasts
     assert film["weight"].shape == (4, 1, 1, 4, 4)
     assert len(film["prompts"]) == 4
+
+
+def test_a_few_moments_of_a_film_keep_their_places():
+    """A token of a film that is given in part must turn as it would in the whole: same rotary angles, so the same first block."""
+    backbone = small_backbone()
+    net, seen = backbone.transformer, []
+    hook = net.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[3]))
+    patch = backbone.spec.patch[0]
+    film, told, t = torch.randn(1, 8, 4 * patch, 4, 4), torch.zeros(1, 4, 32), torch.tensor([0.5])
+    backbone.velocity(film, t, told)
+    which = torch.tensor([1, 3])
+    with moments(net, which, 4):
+        backbone.velocity(film.unflatten(2, (4, patch))[:, :, which].flatten(2, 3), t, told)
+    backbone.velocity(film, t, told)
+    hook.remove()
+    for whole, part, after in zip(*seen, strict=True):
+        assert torch.equal(whole.unflatten(1, (4, -1))[:, which].flatten(1, 2), part) and torch.equal(whole, after)
+        assert not torch.equal(whole[:, : part.shape[1]], part)
+
+
+def test_moments_are_picked_in_order_and_take_their_motion_along():
+    data, rng = world(False), np.random.default_rng(0)
+    zero, one = torch.zeros(8, 1, 1, 1), torch.ones(8, 1, 1, 1)
+    for _ in range(20):
+        batch = take_batch(data, rng, 4, zero, one, patch=1, few=2)
+        frames = batch["moments"]
+        assert len(frames) == 2 and frames[0] < frames[1] and batch["of"] == 3
+        assert torch.equal(batch["motion"], data.motion[batch["rows"]][:, frames])
+        assert torch.equal(batch["x0"], data.films[batch["rows"]].float()[:, :, frames])
+    assert {tuple(pick_moments(rng, 11, 4).tolist()) for _ in range(400)} > {(0, 1, 2, 3), (7, 8, 9, 10)}
+
+
+def test_times_of_a_batch_are_spread_evenly():
+    torch.manual_seed(0)
+    for late, high in ((False, 0.42), (True, 0.21)):  # what the two distributions hold above 0.9, each by its share
+        t = torch.stack([training_times(40, late).sort().values for _ in range(50)])
+        assert ((t > 0) & (t < 1)).all()
+        free = torch.stack([torch.randn(40).sigmoid() for _ in range(50)])
+        assert t.mean(1).std() < 0.5 * free.mean(1).std()
+        assert float((t > 0.9).float().mean()) == pytest.approx(high, abs=0.03)
+
+
+def test_frames_are_asked_for_the_motion_they_show(tmp_path):
+    data = world(False, 30)
+    scale = scale_of(data.crop_motion)
+    learner = SlotLearner(small_method(anchors=4), small_backbone(), embedder(), None, scale)
+    logged = []
+    plan = Plan(steps=150, batch=16, lr=5e-3, warmup=5, ema=0)
+    train_slots(learner, data, None, plan, tmp_path, with_flow=False, still_share=0.0, log_every=10, on_log=logged.append)
+    assert logged[0]["watch"] > 0.8 and logged[-1]["watch"] < 0.75  # one curve of three shows
+    assert "watch" not in dict(SlotLearner(small_method(anchors=4), small_backbone(), embedder(), None).named_children())
 
 
 def test_a_single_frame_is_never_told_an_act():

@@ -38,20 +38,3 @@ def adapter(pipelines, tmp_path_factory):
     stir(lora, 1)
     method.save_pretrained(home / "slots", backbone.spec.name, lora, recipe="test")
     return home / "slots", backbone, method, lora
-
-
-@pytest.fixture(scope="session")
-def small_tiny(tmp_path_factory):
-    """The embedded pipeline in miniature, with Slot-ID's weights: the folder."""
-    from small import small_backbone, small_method, stir
-
-    from slotid.backbone.backbone import LoraPlan
-    from slotid.backbone.tiny import save_tiny
-
-    folder = tmp_path_factory.mktemp("tiny")
-    backbone = small_backbone()
-    save_tiny(backbone, folder)
-    lora = backbone.adopt(LoraPlan(rank=2))
-    stir(lora)
-    small_method().save_pretrained(folder / "identity" / "slots", backbone.spec.name, lora)
-    return folder

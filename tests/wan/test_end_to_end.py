@@ -43,10 +43,10 @@ def test_adapter_and_memory_from_the_command_line(pipelines, adapter, examples, 
         assert expected in capsys.readouterr().err, bad
 
 
-def test_the_page_reads_a_clip_and_makes_a_film_of_exemplars(pipelines, small_tiny, examples, monkeypatch):
+def test_the_page_reads_a_clip_and_makes_a_film_of_exemplars(pipelines, pipeline, examples, monkeypatch):
     """With VACE, which has no slots of its own: the embedded Slot-ID reads, its routing helps to choose the pictures."""
     pytest.importorskip("gradio")
-    monkeypatch.setenv("SLOTID_TINY", str(small_tiny))
+    monkeypatch.setenv("SLOTID_TINY", str(pipeline))
     from slotid.page.engine import Engine, Stopper
     from slotid.page.making import film_events
     from slotid.page.reference import read_person

@@ -26,10 +26,10 @@ def test_nothing_is_borrowed_elsewhere(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def lent(small_tiny, pipelines):
+def lent(pipeline, pipelines):
     """(folder of a small pipeline, what ``small_lender`` told of making a film of it on a borrowed card)."""
     pytest.importorskip("spaces")
-    folder, here = small_tiny, Path(__file__).parent
+    folder, here = pipeline, Path(__file__).parent
     paths = os.pathsep.join(map(str, (here.parents[1], here.parent)))
     done = subprocess.run(
         [sys.executable, str(here / "small_lender.py"), str(folder), str(pipelines("vace"))], capture_output=True, text=True, timeout=900,
