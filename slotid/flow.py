@@ -48,9 +48,20 @@ def times(steps: int, shift: float = 3.0) -> Tensor:
     return shifted(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift)
 
 
-def sample_times(count: int, shift: float = 3.0, generator: torch.Generator | None = None, spread: float = 1.0) -> Tensor:
-    """(count,) float32 training times in (0, 1): logit-normal with deviation ``spread``, then shifted (arXiv 2403.03206)."""
-    return shifted(torch.sigmoid(spread * torch.randn(count, generator=generator)), shift)
+def sample_times(
+    count: int, shift: float = 3.0, generator: torch.Generator | None = None, spread: float = 1.0, even: bool = False
+) -> Tensor:
+    """(count,) float32 training times in (0, 1): logit-normal with deviation ``spread``, then shifted (arXiv 2403.03206).
+
+    ``even``: one from each of ``count`` equally likely stretches, shuffled: times are then spread over every batch, and the gradient is
+    less of a lottery (Kingma et al. 2021, arXiv 2107.00630, section I.1).
+    """
+    if even:
+        chance = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
+        normal = torch.special.ndtri(chance.clamp(1e-4, 1 - 1e-4))
+    else:
+        normal = torch.randn(count, generator=generator)
+    return shifted(torch.sigmoid(spread * normal), shift)
 
 
 def loss(predicted: Tensor, velocity: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -117,12 +117,6 @@ def moments(transformer: nn.Module, which: Tensor | None, total: int) -> Iterato
         del rope.forward
 
 
-def even_normal(count: int) -> Tensor:
-    """(count,) draws of a standard normal, one from each of ``count`` equally likely stretches, shuffled: times are then spread over every
-    batch, and the gradient is less of a lottery (Kingma et al. 2021, arXiv 2107.00630, section I.1)."""
-    return torch.special.ndtri(((torch.randperm(count) + torch.rand(count)) / count).clamp(1e-4, 1 - 1e-4))
-
-
 def training_times(count: int, late: bool = False, high: float = 20.0) -> Tensor:
     """(count,) times for learning from nothing: a good part very near noise, where only text and person tell what the film shows.
 
@@ -132,7 +126,7 @@ def training_times(count: int, late: bool = False, high: float = 20.0) -> Tensor
     only 12 % of the first times are.
     """
     share, low = (0.2, 2.0) if late else (0.4, 3.5)
-    near, rest = (flow.shifted(torch.sigmoid(even_normal(count)), shift) for shift in (high, low))
+    near, rest = (flow.sample_times(count, shift, even=True) for shift in (high, low))
     return torch.where((torch.randperm(count) + torch.rand(1)) / count < share, near, rest)
 
 
@@ -170,7 +164,7 @@ def take_batch(
     with prompts and person."""
     chosen, total = None, data.films.shape[2] // patch
     rows = rng.integers(0, len(data.films), count)
-    films = data.films[rows].float()
+    films = data.films[rows]
     if data.sparse:
         which = rng.integers(0, films.shape[2], count)
         films = films[torch.arange(count), :, which][:, :, None].expand(-1, -1, STILL_FRAMES, -1, -1)
@@ -188,7 +182,7 @@ def take_batch(
     return {
         "rows": rows,
         "still": still,
-        "x0": (films - mean) / std,
+        "x0": (films.float() - mean) / std,
         "weight": face_weight(focus, reach, films.shape[-1]),
         "prompts": prompts,
         "vectors": data.vectors[rows],
@@ -221,27 +215,27 @@ def train_base(
     """
     blocks = backbone.transformer.blocks
     middle = len(blocks) * 5 // 8  # what it tells must still become a picture
-    lesson = MotionLesson(reader, backbone.spec.width, backbone.spec.patch[0], blocks[middle]) if reader is not None else None
+    patch = backbone.spec.patch[0]
+    lesson = MotionLesson(reader, backbone.spec.width, patch, blocks[middle]) if reader is not None else None
     learner = BaseLearner(backbone, embedder, lesson)
     if compiled:
         for number, block in enumerate(blocks):
             if number != middle or lesson is None:  # a hook's side effect does not belong into a compiled block
                 block.compile()
     mean, std = latent_scale(backbone)
-
-    patch = backbone.spec.patch[0]
     moments_of = clips.films.shape[2] // patch
 
     def batch_at(rng: np.random.Generator, step: int) -> dict:
+        falling = step >= (1 - plan.cooldown) * plan.steps
         if rng.random() < still_share:
             batch = take_batch(stills, rng, plan.batch * still_factor, mean, std)
-        elif step < (1 - plan.cooldown) * plan.steps and rng.random() < FEW_SHARE and moments_of > FEW:
+        elif not falling and rng.random() < FEW_SHARE and moments_of > FEW:
             batch = take_batch(clips, rng, plan.batch * moments_of // FEW, mean, std, patch, FEW)
         else:
             batch = take_batch(clips, rng, plan.batch, mean, std, patch)
         keep = torch.tensor(rng.random((len(batch["rows"]), len(TOKENS))) > 0.08, dtype=torch.float32)
         keep *= torch.tensor(rng.random((len(keep), 1)) > 0.1, dtype=torch.float32)
-        return batch | {"keep": keep if rng.random() > 0.2 else None, "late": step >= (1 - plan.cooldown) * plan.steps}
+        return batch | {"keep": keep if rng.random() > 0.2 else None, "late": falling}
 
     def loss_of(module: nn.Module, batch: dict) -> tuple[Tensor, dict[str, float]]:
         loss, numbers = module(batch)

@@ -232,8 +232,8 @@ def trained_base(job: Job):
     return backbone
 
 
-def _learner(job: Job, lora: bool, motion=None):
-    """``motion``: see ``SlotLearner``; of the reading stages."""
+def _learner(job: Job, lora: bool, backbone=None, motion=None):
+    """``backbone``: one at hand, without ``lora``. ``motion``: see ``SlotLearner``; of the reading stages."""
     import torch
 
     from slotid.backbone.backbone import LoraPlan
@@ -247,7 +247,7 @@ def _learner(job: Job, lora: bool, motion=None):
         raise SlotIDError(f"Method '{job.method}' is not trained by this recipe; choose one of {', '.join(kinds)}.")
     kind = kinds[job.method]
     # reading needs no base, only the VAE and the latents' scale: it may run while the base is trained
-    backbone = trained_base(job) if lora else new_backbone(job)
+    backbone = trained_base(job) if lora else backbone or new_backbone(job)
     weights = backbone.adopt(LoraPlan(rank=LORA_RANK)) if lora else None
     torch.manual_seed(1)
     method = kind(SlotConfig(latent_channels=LATENT_CHANNELS, reader=kind.reader, **READER))
@@ -274,8 +274,9 @@ def _read(job: Job, plan: Plan | None, start: Path | None, out: Path) -> dict[st
     from slotid.train.quick import float_attention
     from slotid.train.slots import train_slots, visible_weight
 
-    read = _latents(job, new_backbone(job).vae, (job.clips, job.stills, *job.also))
-    learner = _learner(job, lora=False, motion=scale_of(torch.cat([data.crop_motion.flatten(0, 1) for data in read])))
+    backbone = new_backbone(job)
+    read = _latents(job, backbone.vae, (job.clips, job.stills, *job.also))
+    learner = _learner(job, False, backbone, scale_of(torch.cat([data.crop_motion.flatten(0, 1) for data in read])))
     learner.weigh(visible_weight(read))
     if start is not None and not (out / "checkpoint").exists():
         load_weights(learner, start / "checkpoint")

@@ -16,11 +16,11 @@ from slotid.backbone.stills import StillConvs
 from slotid.train.loop import Plan, fit
 
 
-def build_vae(latent_channels: int = 32, encoder_dim: int = 48, decoder_dim: int = 64, res_blocks: int = 1) -> nn.Module:
+def build_vae(latent_channels: int) -> nn.Module:
     """The tiny pipeline's VAE (``tiny_vae``), in the linear state from which it is solved and trained."""
     from slotid.backbone.tiny import tiny_vae
 
-    vae = tiny_vae(channels=latent_channels, vae_base=encoder_dim, vae_decoder_base=decoder_dim, vae_blocks=res_blocks)
+    vae = tiny_vae(channels=latent_channels)
     inflate(vae)
     linear_start(vae)
     return vae

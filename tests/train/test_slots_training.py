@@ -19,7 +19,7 @@ from slotid.train.base import (
     told_groups,
     train_base,
     training_times,
-)  # fmt: skip
+)
 from slotid.train.loop import Plan
 from slotid.train.motion import scale_of
 from slotid.train.pairs import Latents, face_weight, latent_scale, partners

@@ -22,7 +22,7 @@ def stills():
 @pytest.fixture(scope="module")
 def solved(stills):
     torch.manual_seed(0)
-    vae = build_vae(latent_channels=16, encoder_dim=48, decoder_dim=64)
+    vae = build_vae(16)
     found = {"encoder": solve_encoder(vae, stills)}
     with StillConvs(vae):
         found["decoder"] = solve_decoder(vae, stills)
