@@ -5,10 +5,12 @@ x_t = (1 - t) x0 + t eps, t = 1 is noise; velocity v = d x_t / d t = eps - x0. W
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
+
+Device = torch.device | str | None
 
 
 def _wide(t: Tensor | float, like: Tensor) -> Tensor:
@@ -21,6 +23,35 @@ def at(x0: Tensor, noise: Tensor, t: Tensor | float) -> Tensor:
     """The path: a point between clean ``x0`` (t = 0) and ``noise`` (t = 1). ``t`` one value or (B,)."""
     t = _wide(t, x0)
     return (1 - t) * x0 + t * noise
+
+
+def noise(shape: Sequence[int], place: float = 0.0, generator: torch.Generator | None = None, device: Device = None) -> Tensor:
+    """Where films start: standard normal latents (B, C, T', h, w), around ``place_code`` instead of 0 where ``place`` says so.
+
+    A path may lead to any distribution; a mean of the noise moves every x_t by t times itself and changes nothing else.
+
+    Args:
+        place: ``Spec.noise_place`` of the backbone. device: where to draw; the generator's own must be the same.
+    """
+    drawn = torch.randn(tuple(shape), generator=generator, device=device)
+    return drawn + place_code(shape[1], shape[-2:], place).to(drawn) if place else drawn
+
+
+def place_code(channels: int, size: Sequence[int], amplitude: float) -> Tensor:
+    """(1, channels, 1, h, w) that tells a token where in the picture it is: the 15 lowest cosines of the plane, one in each of the last
+    channels (the least important ones), each of root mean square ``amplitude``.
+
+    Wan knows places by rotary embedding alone, so only distances, and alike tokens stay alike whatever their place: all that breaks the
+    symmetry near t = 1 is the noise itself. The tiny base spent three of its eight blocks on that (LOG.md, sixth training). A larger Wan
+    has blocks enough, and 0.
+    """
+    height, width = size
+    rows, columns = (torch.cos(torch.pi * torch.arange(4)[:, None] * (torch.arange(n) + 0.5) / n) for n in (height, width))
+    waves = (rows[:, None, :, None] * columns[None, :, None, :]).flatten(0, 1)[1:][-channels:]  # the first is the same everywhere
+    waves = waves / waves.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-3)
+    code = torch.zeros(1, channels, 1, height, width)
+    code[0, channels - len(waves) :, 0] = amplitude * waves
+    return code
 
 
 def target(x0: Tensor, noise: Tensor) -> Tensor:

@@ -47,6 +47,7 @@ def tiny_config(**sizes: Any) -> dict[str, Any]:
         "frames_min": 9,
         "frames_max": 48,
         "shift": 3.5,
+        "noise_place": 0.5,
         "predicts": "sample",
     }
     unknown = set(sizes) - set(config)
@@ -171,6 +172,7 @@ def build_tiny(seed: int = 0, sentences: Iterable[str] = ("a person looks into t
         frames_min=c["frames_min"],
         frames_max=c["frames_max"],
         shift=c["shift"],
+        noise_place=c["noise_place"],
         predicts=c["predicts"],
         whole_words=True,
     )

@@ -70,18 +70,20 @@ class PersonEmbedder(nn.Module):
 class BaseLearner(nn.Module):
     """The transformer of a backbone with the person embedder, unfrozen, for ``loop.fit``. The text encoder has learned before."""
 
-    def __init__(self, backbone, embedder: PersonEmbedder, lesson: MotionLesson | None = None):
+    def __init__(self, backbone, embedder: PersonEmbedder, lesson: MotionLesson | None = None, channels: Tensor | None = None):
+        """``channels``: ``channel_weight``; None: all cost the same."""
         super().__init__()
         self.backbone = backbone  # not a module: registers nothing
         self.transformer = backbone.transformer
         self.embedder = [embedder]  # in a list: it is fixed, not trained and not saved
         self.transformer.requires_grad_(True)
         self.lesson = lesson
+        self.channels = [torch.ones(1) if channels is None else channels]  # in a list: not saved
 
     def forward(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
         x0, keep = batch["x0"], batch["keep"]
         t = training_times(len(x0), batch["late"]).to(x0)
-        noise = torch.randn_like(x0)
+        noise = flow.noise(x0.shape, self.backbone.spec.noise_place, device=x0.device).to(x0)
         with torch.no_grad():
             text = self.backbone.read(batch["prompts"])
         told = batch["vectors"] + TOLD_NOISE * torch.randn_like(batch["vectors"])
@@ -89,7 +91,7 @@ class BaseLearner(nn.Module):
         noisy = flow.at(x0, noise, t)
         with moments(self.transformer, batch["moments"], batch["of"]):
             predicted = self.backbone.velocity(noisy, t, text, Conditioning(context=context))
-        loss = flow.loss(predicted, flow.target(x0, noise), batch["weight"] * time_weight(self.backbone, t))
+        loss = flow.loss(predicted, flow.target(x0, noise), batch["weight"] * self.channels[0] * time_weight(self.backbone, t))
         if self.lesson is None:
             return loss, {}
         hidden, shown = self.lesson(flow.clean(noisy, predicted, t), x0, batch["motion"], t)
@@ -122,10 +124,10 @@ def training_times(count: int, late: bool = False, high: float = 20.0) -> Tensor
 
     With the one logit-normal of a finished model (shift 2) the tokens were hardly used after 600 steps: at t = 1 they told 0 to 7 % of
     the variance of the coarsest channels (a linear map from facts and person tells 64 %), while denoising was long learned.
-    ``late``: once they are used, most times are where faces get their detail; a sampler of 16 steps makes 5 of them below t = 0.6, where
-    only 12 % of the first times are.
+    ``late``: once they are used, more times are where faces get their detail; a sampler of 16 steps makes 5 of them below t = 0.6, where
+    only 12 % of the first times are. With only 0.2 near noise, 2,100 steps lost there what had been learned (LOG.md, fifth training).
     """
-    share, low = (0.2, 2.0) if late else (0.4, 3.5)
+    share, low = (0.3, 2.0) if late else (0.4, 3.5)
     near, rest = (flow.sample_times(count, shift, even=True) for shift in (high, low))
     return torch.where((torch.randperm(count) + torch.rand(1)) / count < share, near, rest)
 
@@ -136,6 +138,29 @@ def time_weight(backbone, t: Tensor, least: float = 0.3) -> Tensor:
     if backbone.spec.predicts == "velocity":
         return torch.ones(len(t), 1, 1, 1, 1)
     return (t / least).clamp(max=1).square().view(-1, 1, 1, 1, 1)
+
+
+@torch.no_grad()
+def channel_weight(backbone, films: Tensor, frames: int = 6, power: float = 0.5) -> Tensor:
+    """(1, C, 1, 1, 1) loss weight of each latent channel, of mean 1: how much a unit of it changes the picture, to ``power``.
+
+    The solved latents are whitened: a unit of the first channel changes a hundred times as much of the picture (squared) as one of most
+    others, and those others are nearly all of an even loss. The error that makes light flicker and mouths blur was cheap.
+
+    Args:
+        films: (N, C, T', h, w) latents as the VAE's encoder gives them; single frames of some are decoded with and without a change.
+    """
+    mean, std = latent_scale(backbone)
+    rows = torch.linspace(0, len(films) - 1, frames).long()
+    x = (films[rows][:, :, films.shape[2] // 2][:, :, None].float() - mean) / std
+    plain, generator = backbone.to_pixels(x), torch.Generator().manual_seed(0)
+    change = torch.zeros(x.shape[1])
+    for channel in range(len(change)):
+        moved = x.clone()
+        moved[:, channel] += 0.2 * torch.randn(moved[:, channel].shape, generator=generator)
+        change[channel] = (backbone.to_pixels(moved) - plain).square().mean()
+    weight = change.clamp_min(1e-12).pow(power)
+    return (weight / weight.mean()).view(1, -1, 1, 1, 1)
 
 
 def prompt_for(facts: dict[str, str], rng: np.random.Generator, still: bool) -> str:
@@ -217,7 +242,7 @@ def train_base(
     middle = len(blocks) * 5 // 8  # what it tells must still become a picture
     patch = backbone.spec.patch[0]
     lesson = MotionLesson(reader, backbone.spec.width, patch, blocks[middle]) if reader is not None else None
-    learner = BaseLearner(backbone, embedder, lesson)
+    learner = BaseLearner(backbone, embedder, lesson, channel_weight(backbone, clips.films))
     if compiled:
         for number, block in enumerate(blocks):
             if number != middle or lesson is None:  # a hook's side effect does not belong into a compiled block
@@ -229,7 +254,7 @@ def train_base(
         falling = step >= (1 - plan.cooldown) * plan.steps
         if rng.random() < still_share:
             batch = take_batch(stills, rng, plan.batch * still_factor, mean, std)
-        elif not falling and rng.random() < FEW_SHARE and moments_of > FEW:
+        elif not falling and moments_of > FEW and rng.random() < FEW_SHARE:
             batch = take_batch(clips, rng, plan.batch * moments_of // FEW, mean, std, patch, FEW)
         else:
             batch = take_batch(clips, rng, plan.batch, mean, std, patch)

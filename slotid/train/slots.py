@@ -107,7 +107,7 @@ class SlotLearner(nn.Module):
     def _flow(self, tokens: Tensor, batch: dict) -> Tensor:
         backbone, x0 = self.backbone[0], batch["x0"]
         t = flow.sample_times(len(x0), backbone.spec.shift).to(x0)
-        noise = torch.randn_like(x0)
+        noise = flow.noise(x0.shape, backbone.spec.noise_place, device=x0.device).to(x0)
         predicted = backbone.velocity(flow.at(x0, noise, t), t, batch["text"], Conditioning(context=tokens, lora=1.0))
         return flow.loss(predicted, flow.target(x0, noise), batch["weight"] * time_weight(backbone, t))
 
@@ -163,12 +163,13 @@ def train_slots(
     *,
     with_flow: bool,
     meet: float = 1.0,
-    still_share: float = 0.4,
+    still_share: float = 0.6,
     **kwargs,
 ) -> dict[str, float]:
     """One stage: ``with_flow`` False reads and meets only (cheap, needs no backbone call), True adds the flow loss on cross-scene pairs.
 
-    ``stills`` are asked for in ``still_share`` of the steps; None where that is 0.
+    ``stills`` are asked for in ``still_share`` of the steps; None where that is 0. They are most of the steps because they hold most of
+    the people: looks are read by those one has seen.
     """
     backbone = learner.backbone[0]
     mean, std = latent_scale(backbone)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small import small_face, small_studio
+from small import small_backbone, small_face, small_studio, stir
 
 from slotid import flow
 from slotid.generate import Studio, generate
@@ -26,6 +26,38 @@ def test_law_7_path_and_inverse():
     step = 1e-3
     slope = (flow.at(x0, noise, t + step) - flow.at(x0, noise, t - step)) / (2 * step)
     assert torch.allclose(slope, v, atol=1e-3), "the target is the path's derivative"
+
+
+def test_law_7_noise_is_standard_around_a_mean_that_tells_places():
+    shape = (4000, 20, 1, 4, 4)
+    code = flow.place_code(20, (4, 4), 0.5)
+    drawn = flow.noise(shape, 0.5, torch.Generator().manual_seed(0))
+    assert torch.allclose(drawn.mean(0)[None], code, atol=0.08)
+    assert torch.allclose(drawn - code, flow.noise(shape, 0.0, torch.Generator().manual_seed(0)), atol=1e-6), "only the mean moves"
+    assert (code[:, :5] == 0).all() and torch.allclose(code[0, 5:].square().mean((1, 2, 3)).sqrt(), torch.tensor(0.5))
+    waves = code[0, 5:, 0].flatten(1)
+    assert torch.allclose(waves @ waves.T, 16 * 0.25 * torch.eye(15), atol=1e-5), "each channel tells something of its own"
+    apart = torch.cdist(waves.T, waves.T) + 9 * torch.eye(16)
+    assert apart.min() > 1.9, "no two places look alike"
+
+
+def test_law_7_a_place_code_fits_any_size_and_few_channels():
+    large, small = flow.place_code(48, (16, 24), 1.0), flow.place_code(48, (8, 12), 1.0)
+    halved = torch.nn.functional.avg_pool2d(large[:, :, 0], 2)[:, :, None]
+    assert torch.allclose(halved, small, atol=0.15), "a place in the picture is told alike at another resolution"
+    assert flow.place_code(8, (2, 2), 0.5).isfinite().all() and (flow.place_code(8, (4, 4), 0.5) != 0).flatten(2).any(2).all()
+
+
+@pytest.mark.parametrize("place", [0.0, 0.5])
+def test_law_7_alike_tokens_stay_alike_unless_the_noise_tells_places(place):
+    """Why ``place_code`` is there: rotary embedding knows distances, not places."""
+    backbone = small_backbone(3)
+    stir(backbone.transformer)
+    x, text = flow.place_code(8, (4, 4), place).repeat(1, 1, 3, 1, 1), backbone.read(["a man talks"])
+    with torch.no_grad():
+        tokens = flow.clean(x, backbone.velocity(x, 1.0, text), 1.0)[0, :, :, ::2, ::2]
+    spread = (tokens - tokens.mean((1, 2, 3), keepdim=True)).abs().max()
+    assert spread > 1e-2 if place else spread < 1e-5, float(spread)
 
 
 @pytest.mark.parametrize("method", ["euler", "second"])
