@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-Device = torch.device | str | None
-
 
 def _wide(t: Tensor | float, like: Tensor) -> Tensor:
     """``t`` (one value or (B,)) shaped to multiply ``like`` (B, ...)."""
@@ -25,16 +23,13 @@ def at(x0: Tensor, noise: Tensor, t: Tensor | float) -> Tensor:
     return (1 - t) * x0 + t * noise
 
 
-def noise(shape: Sequence[int], place: float = 0.0, generator: torch.Generator | None = None, device: Device = None) -> Tensor:
-    """Where films start: standard normal latents (B, C, T', h, w), around ``place_code`` instead of 0 where ``place`` says so.
+def placed(noise: Tensor, place: float) -> Tensor:
+    """Standard normal latents (B, C, T', h, w) moved to ``place_code`` as their mean, where films start; ``place`` 0 leaves them.
 
     A path may lead to any distribution; a mean of the noise moves every x_t by t times itself and changes nothing else.
-
-    Args:
-        place: ``Spec.noise_place`` of the backbone. device: where to draw; the generator's own must be the same.
+    ``place``: ``Spec.noise_place`` of the backbone.
     """
-    drawn = torch.randn(tuple(shape), generator=generator, device=device)
-    return drawn + place_code(shape[1], shape[-2:], place).to(drawn) if place else drawn
+    return noise + place_code(noise.shape[1], noise.shape[-2:], place).to(noise) if place else noise
 
 
 def place_code(channels: int, size: Sequence[int], amplitude: float) -> Tensor:

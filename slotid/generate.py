@@ -219,7 +219,8 @@ def generate(studio: Studio, request: Request) -> Iterator[Step | Result]:
 
     seeded = torch.Generator().manual_seed(request.seed)
     lead = backbone.lead(given)  # latent frames that references take before the film
-    x = flow.noise((1, spec.channels, lead + grid[0], *grid[1:]), spec.noise_place, seeded).to(backbone.device)
+    x = torch.randn((1, spec.channels, lead + grid[0], *grid[1:]), generator=seeded)
+    x = flow.placed(x, spec.noise_place).to(backbone.device)
     path = flow.times(request.steps, spec.shift)
     forwards = _Forwards(studio, empty, text, given)
     boundary = -1.0 if spec.boundary is None else spec.boundary

@@ -78,12 +78,12 @@ class BaseLearner(nn.Module):
         self.embedder = [embedder]  # in a list: it is fixed, not trained and not saved
         self.transformer.requires_grad_(True)
         self.lesson = lesson
-        self.channels = [torch.ones(1) if channels is None else channels]  # in a list: not saved
+        self.register_buffer("channels", torch.ones(1) if channels is None else channels, persistent=False)
 
     def forward(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
         x0, keep = batch["x0"], batch["keep"]
         t = training_times(len(x0), batch["late"]).to(x0)
-        noise = flow.noise(x0.shape, self.backbone.spec.noise_place, device=x0.device).to(x0)
+        noise = flow.placed(torch.randn_like(x0), self.backbone.spec.noise_place)
         with torch.no_grad():
             text = self.backbone.read(batch["prompts"])
         told = batch["vectors"] + TOLD_NOISE * torch.randn_like(batch["vectors"])
@@ -91,7 +91,7 @@ class BaseLearner(nn.Module):
         noisy = flow.at(x0, noise, t)
         with moments(self.transformer, batch["moments"], batch["of"]):
             predicted = self.backbone.velocity(noisy, t, text, Conditioning(context=context))
-        loss = flow.loss(predicted, flow.target(x0, noise), batch["weight"] * self.channels[0] * time_weight(self.backbone, t))
+        loss = flow.loss(predicted, flow.target(x0, noise), batch["weight"] * self.channels * time_weight(self.backbone, t))
         if self.lesson is None:
             return loss, {}
         hidden, shown = self.lesson(flow.clean(noisy, predicted, t), x0, batch["motion"], t)

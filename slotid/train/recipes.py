@@ -3,7 +3,7 @@
     python -m slotid world render --tripod --people 10000:11400 --clips 2 --references 1 --defects 0 --out runs/clips
     python -m slotid world render --tripod --people 20000:22400 --clips 1 --references 0 --seconds 2.67 --fps 1.5 --out runs/stills
     python -m slotid world render --people 0:500 --clips 2 --references 1 --defects 0 --out runs/cameras
-    python -m slotid world render --people 30000:50000 --clips 1 --references 0 --defects 0 --seconds 2.67 --fps 1.5 --out runs/people
+    python -m slotid world render --people 30000:40350 --clips 1 --references 0 --defects 0 --seconds 2.67 --fps 1.5 --out runs/people
     python -m slotid train vae_solve     (closed form, 2 minutes)
     python -m slotid train vae_stills --also runs/cameras
     python -m slotid train text          (the text encoder alone, 5 minutes)

@@ -107,7 +107,7 @@ class SlotLearner(nn.Module):
     def _flow(self, tokens: Tensor, batch: dict) -> Tensor:
         backbone, x0 = self.backbone[0], batch["x0"]
         t = flow.sample_times(len(x0), backbone.spec.shift).to(x0)
-        noise = flow.noise(x0.shape, backbone.spec.noise_place, device=x0.device).to(x0)
+        noise = flow.placed(torch.randn_like(x0), backbone.spec.noise_place)
         predicted = backbone.velocity(flow.at(x0, noise, t), t, batch["text"], Conditioning(context=tokens, lora=1.0))
         return flow.loss(predicted, flow.target(x0, noise), batch["weight"] * time_weight(backbone, t))
 

@@ -29,11 +29,11 @@ def test_law_7_path_and_inverse():
 
 
 def test_law_7_noise_is_standard_around_a_mean_that_tells_places():
-    shape = (4000, 20, 1, 4, 4)
+    plain = torch.randn((4000, 20, 1, 4, 4), generator=torch.Generator().manual_seed(0))
     code = flow.place_code(20, (4, 4), 0.5)
-    drawn = flow.noise(shape, 0.5, torch.Generator().manual_seed(0))
+    drawn = flow.placed(plain, 0.5)
     assert torch.allclose(drawn.mean(0)[None], code, atol=0.08)
-    assert torch.allclose(drawn - code, flow.noise(shape, 0.0, torch.Generator().manual_seed(0)), atol=1e-6), "only the mean moves"
+    assert torch.allclose(drawn - code, flow.placed(plain, 0.0), atol=1e-6), "only the mean moves"
     assert (code[:, :5] == 0).all() and torch.allclose(code[0, 5:].square().mean((1, 2, 3)).sqrt(), torch.tensor(0.5))
     waves = code[0, 5:, 0].flatten(1)
     assert torch.allclose(waves @ waves.T, 16 * 0.25 * torch.eye(15), atol=1e-5), "each channel tells something of its own"
