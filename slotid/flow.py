@@ -42,7 +42,7 @@ def place_code(channels: int, size: Sequence[int], amplitude: float) -> Tensor:
     """
     height, width = size
     rows, columns = (torch.cos(torch.pi * torch.arange(4)[:, None] * (torch.arange(n) + 0.5) / n) for n in (height, width))
-    waves = (rows[:, None, :, None] * columns[None, :, None, :]).flatten(0, 1)[1:][-channels:]  # the first is the same everywhere
+    waves = (rows[:, None, :, None] * columns[None, :, None, :]).flatten(0, 1)[1:][:channels]  # the first is the same everywhere
     waves = waves / waves.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-3)
     code = torch.zeros(1, channels, 1, height, width)
     code[0, channels - len(waves) :, 0] = amplitude * waves

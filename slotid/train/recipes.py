@@ -3,7 +3,7 @@
     python -m slotid world render --tripod --people 10000:11400 --clips 2 --references 1 --defects 0 --out runs/clips
     python -m slotid world render --tripod --people 20000:22400 --clips 1 --references 0 --seconds 2.67 --fps 1.5 --out runs/stills
     python -m slotid world render --people 0:500 --clips 2 --references 1 --defects 0 --out runs/cameras
-    python -m slotid world render --people 30000:40350 --clips 1 --references 0 --defects 0 --seconds 2.67 --fps 1.5 --out runs/people
+    python -m slotid world render --people 30000:46650 --clips 1 --references 0 --defects 0 --seconds 2.67 --fps 1.5 --out runs/people
     python -m slotid train vae_solve     (closed form, 2 minutes)
     python -m slotid train vae_stills --also runs/cameras
     python -m slotid train text          (the text encoder alone, 5 minutes)
@@ -38,6 +38,7 @@ LEAST_SCALE = 0.4  # deviation of the least important latent channel given to th
 LORA_RANK = 16
 READER = {"width": 160, "heads": 5}  # of the encoder: four methods' weights and the pipeline fit in 60 MB so
 TEXT_GUIDANCE, IDENTITY_GUIDANCE = 3.0, 3.0  # equal: two streams a step; why, see LOG.md, fifth training
+STEPS = 24  # of the sampler; quality against steps is in assets/tiny/REPORT.md
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,7 @@ def assemble(job: Job, plan: Plan | None) -> dict[str, Any]:
     from slotid.train.loop import load_weights
 
     backbone = trained_base(job)
-    backbone.spec = replace(backbone.spec, text_guidance=TEXT_GUIDANCE, identity_guidance=IDENTITY_GUIDANCE)
+    backbone.spec = replace(backbone.spec, steps=STEPS, text_guidance=TEXT_GUIDANCE, identity_guidance=IDENTITY_GUIDANCE)
     job.assets.mkdir(parents=True, exist_ok=True)
     for stale in ("transformer", "vae"):  # other sizes may have had other numbers of files
         shutil.rmtree(job.assets / stale, ignore_errors=True)
@@ -350,10 +351,10 @@ RECIPES: dict[str, Recipe] = {
         motion, Plan(steps=1500, batch=256, lr=1e-3, warmup=50, cooldown=0.5, weight_decay=0.1, ema=0.99, precision="bf16"), "see LOG.md"
     ),
     "base": Recipe(
-        base, Plan(steps=10000, batch=20, lr=1.2e-3, warmup=100, cooldown=0.15, ema=0.99, precision="bf16", save_minutes=3), "see LOG.md"
+        base, Plan(steps=12600, batch=20, lr=1.2e-3, warmup=100, cooldown=0.15, ema=0.99, precision="bf16", save_minutes=3), "see LOG.md"
     ),
     "slots_start": Recipe(
-        slots_start, Plan(steps=11900, batch=12, lr=8e-4, warmup=100, cooldown=0.1, ema=0.99, precision="bf16"), "see LOG.md"
+        slots_start, Plan(steps=16600, batch=12, lr=8e-4, warmup=100, cooldown=0.1, ema=0.99, precision="bf16"), "see LOG.md"
     ),
     "slots_read": Recipe(slots_read, Plan(steps=400, batch=12, lr=8e-4, warmup=30, cooldown=0.6, ema=0.99, precision="bf16"), "see LOG.md"),
     "slots_flow": Recipe(slots_flow, Plan(steps=200, batch=8, lr=3e-4, warmup=50, cooldown=0.4, ema=0.99, precision="bf16"), "see LOG.md"),

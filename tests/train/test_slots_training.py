@@ -12,8 +12,11 @@ from slotid.backbone.backbone import LoraPlan
 from slotid.train.base import (
     TOKENS,
     BaseLearner,
+    bend,
     channel_weight,
+    how_often,
     moments,
+    neighbours,
     pick_moments,
     prompt_for,
     take_batch,
@@ -78,17 +81,51 @@ def test_moments_are_picked_in_order_and_take_their_motion_along():
     assert {tuple(pick_moments(rng, 11, 4).tolist()) for _ in range(400)} > {(0, 1, 2, 3), (7, 8, 9, 10)}
 
 
+def test_films_in_which_the_mouth_acts_are_drawn_more_often():
+    data = world(False)
+    acts = ["stay_neutral", "laugh", "talk,smile", "smile+nod", "nod", "wink"] * 2
+    data = Latents(**{**data.__dict__, "facts": [fact | {"act": act} for fact, act in zip(data.facts, acts, strict=True)]})
+    chance = how_often(data)
+    assert chance.sum() == pytest.approx(1) and np.allclose(chance[:6] / chance[0], [1, 4, 2.5, 1.5, 1, 1])
+    rows = take_batch(data, np.random.default_rng(0), 4000, torch.zeros(8, 1, 1, 1), torch.ones(8, 1, 1, 1), chance=chance)["rows"]
+    assert np.allclose(np.bincount(rows, minlength=12) / 4000, chance, atol=0.02)
+
+
 def test_a_channel_costs_what_it_shows():
     backbone = small_backbone(4)
     with torch.no_grad():  # one channel that the decoder does not look at, one that it sees ten times as well
         backbone.vae.post_quant_conv.weight[:, 2] = 0
         backbone.vae.post_quant_conv.weight[:, 5] *= 10
-    weight = channel_weight(backbone, world(False).films)
+    weight = channel_weight(backbone, world(False).films, power=0.5)
     assert weight.shape == (1, 8, 1, 1, 1) and weight.mean() == pytest.approx(1)
     flat = weight.flatten()
     assert flat[2] < 1e-3 and flat.argmax() == 5 and (flat[[0, 1, 3, 4, 6, 7]] > 0.05).all()
     squared = channel_weight(backbone, world(False).films, power=1.0).flatten()
     assert torch.allclose(squared / squared.sum(), flat.square() / flat.square().sum(), atol=1e-5)
+
+
+def test_what_trembles_costs_more_than_what_is_off_all_along():
+    """A film that is wrong by the same everywhere, or by more and more, does not bend; white noise keeps its size."""
+    frames = torch.arange(6.0).view(1, 1, 6, 1, 1)
+    assert bend(frames.expand(2, 3, 6, 4, 4) * 0.7 + 3).abs().max() < 1e-5
+    assert bend(torch.randn(4, 8, 40, 6, 6, generator=torch.Generator().manual_seed(0))).square().mean() == pytest.approx(1, abs=0.02)
+    assert neighbours(None) and neighbours(torch.tensor([3, 4, 5])) and not neighbours(torch.tensor([3, 4, 6]))
+
+    class Off:
+        """A backbone whose answer is off by a given film."""
+
+        def __init__(self, backbone, off):
+            self.transformer, self.spec, self.off, self.read = backbone.transformer, backbone.spec, off, backbone.read
+
+        def velocity(self, noisy, t, text, conditioning):
+            return (noisy - data["x0"]) / t.view(-1, 1, 1, 1, 1) + self.off  # the true velocity, and what is wrong with it
+
+    backbone = small_backbone()
+    data = take_batch(world(False), np.random.default_rng(0), 4, *latent_scale(backbone)) | {"keep": None, "late": False}
+    trembling = torch.tensor([1.0, -1.0, 1.0]).view(1, 1, 3, 1, 1).expand_as(data["x0"])
+    steady, restless = (float(BaseLearner(Off(backbone, off), embedder())(data)[0]) for off in (trembling.abs(), trembling))
+    gapped = float(BaseLearner(Off(backbone, trembling), embedder())(data | {"moments": torch.tensor([0, 1, 3]), "of": 4})[0])
+    assert restless > 3 * steady and gapped == pytest.approx(steady, rel=0.02)  # across a gap nothing can be said
 
 
 def test_times_of_a_batch_are_spread_evenly():
