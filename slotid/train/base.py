@@ -8,7 +8,6 @@ find tokens that mean the same from pixels alone. Groups are left out at random,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,7 +151,7 @@ def bend(film: Tensor) -> Tensor:
     What trembles is seen although it is small. Charged as any other error, the base had more of it (root of the first channel's mean square
     0.075 at t = 0.05) than a film without any change has (0.043, LOG.md, seventh training).
     """
-    return (film[:, :, 2:] - 2 * film[:, :, 1:-1] + film[:, :, :-2]) / 6**0.5
+    return film.diff(n=2, dim=2) / 6**0.5
 
 
 def neighbours(which: Tensor | None) -> bool:
@@ -206,7 +205,9 @@ def pick_moments(rng: np.random.Generator, total: int, few: int) -> Tensor:
 def how_often(data: Latents) -> np.ndarray:
     """(N,) chance of each film to be drawn. Films in which the mouth acts come more often: there the base is weakest and people look
     first. A tenth of the films show laughing, which is drawn in a quarter of the times so (LOG.md, seventh training)."""
-    weight = np.array([max(OFTEN.get(act, 1.0) for act in re.split(r"[,+]", facts["act"])) for facts in data.facts])
+    from slotid.world.performance import script_from_fact
+
+    weight = np.array([max(OFTEN.get(act, 1.0) for act in script_from_fact(facts["act"]).acts) for facts in data.facts])
     return weight / weight.sum()
 
 
@@ -223,7 +224,7 @@ def take_batch(
     """A batch of films (all of them, or ``few`` moments of ``patch`` frames, the same of each) or, from sparse data, of single frames,
     with prompts and person. ``chance``: (N,) of each film, None for all alike."""
     chosen, total = None, data.films.shape[2] // patch
-    rows = rng.choice(len(data.films), count, p=chance) if chance is not None else rng.integers(0, len(data.films), count)
+    rows = rng.choice(len(data.films), count, p=chance)
     films = data.films[rows]
     if data.sparse:
         which = rng.integers(0, films.shape[2], count)
