@@ -15,6 +15,7 @@ from slotid.evaluate.lessons import FILM, INTRODUCTION, MORE_INTRODUCTIONS, Less
 from slotid.evaluate.metrics import known_by
 from slotid.evaluate.networks import in_ball, pictures
 from slotid.types import SlotIDError
+from slotid.world.performance import acts_of
 
 LEAST_PEOPLE = 2
 
@@ -94,7 +95,7 @@ def grade_acts(net: nn.Module, held: Lessons) -> dict[str, Any]:
         logits = net(torch.from_numpy(part.centred()), torch.from_numpy(part.seen)).numpy()
     single, double = [], []
     for row, fact in zip(logits, part.acts, strict=True):
-        wanted = fact.replace("+", ",").split(",")
+        wanted = acts_of(fact)
         top = [acts[k] for k in np.argsort(-row)[: len(wanted)]]
         (single if len(wanted) == 1 else double).append(set(top) == set(wanted))
     quality: dict[str, Any] = {"acts": float(np.mean(single)) if single else 0.0, "act_films": len(single)}

@@ -19,6 +19,7 @@ import numpy as np
 from slotid.evaluate.curves import CHANNELS, read_curves
 from slotid.evaluate.metrics import flicker, jitter
 from slotid.types import Clip, SlotIDError
+from slotid.world.performance import acts_of
 from slotid.world.splits import SPLITS
 
 HELD_OUT = SPLITS["judges"].start + 90_000
@@ -78,7 +79,7 @@ def act_targets(facts: list[str], acts: tuple[str, ...]) -> np.ndarray:
     """(N, A) float32: an act's share of a clip's script."""
     out = np.zeros((len(facts), len(acts)), np.float32)
     for row, fact in enumerate(facts):
-        played = fact.replace("+", ",").split(",")
+        played = acts_of(fact)
         for act in played:
             out[row, acts.index(act)] += 1 / len(played)
     return out

@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from slotid.types import SlotIDError
+from slotid.world.performance import acts_of
 
 
 def normalised(similarity: np.ndarray | float, impostor: float, same: float) -> np.ndarray | float:
@@ -75,7 +76,7 @@ def prompt_following(asked: Mapping[str, str], acts: Mapping[str, float], scene:
     points = []
     for fact, value in asked.items():
         if fact == "act":
-            wanted = value.replace("+", ",").split(",")
+            wanted = acts_of(value)
             top = sorted(acts, key=lambda act: -acts[act])[: len(wanted)]
             points.append(float(np.mean([act in top for act in wanted])) if acts else 0.0)
         elif fact == "clothing":

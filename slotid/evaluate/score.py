@@ -10,6 +10,7 @@ import numpy as np
 from slotid.evaluate import metrics
 from slotid.evaluate.judges import Judges
 from slotid.evaluate.reading import Reading
+from slotid.world.performance import acts_of
 
 HABIT_ACTS = ("talk", "smile", "laugh")  # acts that show a person's own way; habit likeness is asked of films of these alone
 METRICS = (
@@ -40,7 +41,7 @@ class Target:
 
 def shows_habits(asked: Mapping[str, str]) -> bool:
     """Is the film asked for an act that shows a person's own way of moving?"""
-    return bool(set(asked.get("act", "").replace("+", ",").split(",")) & set(HABIT_ACTS))
+    return bool(set(acts_of(asked.get("act", ""))) & set(HABIT_ACTS))
 
 
 def score(reading: Reading, target: Target, asked: Mapping[str, str], judges: Judges) -> dict[str, float | None]:

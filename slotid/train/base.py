@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from slotid import flow
-from slotid.train.loop import Plan, fit
+from slotid.train.loop import Learner, Plan, fit
 from slotid.train.motion import MotionLesson, MotionReader
 from slotid.train.pairs import Latents, face_weight, latent_scale
 from slotid.types import Conditioning
@@ -69,7 +69,7 @@ class PersonEmbedder(nn.Module):
         return tokens * torch.rsqrt(tokens.square().mean(-1, keepdim=True) + 1e-6) * self.scale
 
 
-class BaseLearner(nn.Module):
+class BaseLearner(Learner):
     """The transformer of a backbone with the person embedder, unfrozen, for ``loop.fit``. The text encoder has learned before."""
 
     def __init__(self, backbone, embedder: PersonEmbedder, lesson: MotionLesson | None = None, channels: Tensor | None = None):
@@ -82,7 +82,11 @@ class BaseLearner(nn.Module):
         self.lesson = lesson
         self.register_buffer("channels", torch.ones(1) if channels is None else channels, persistent=False)
 
-    def forward(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
+    def beside(self) -> list[nn.Module]:
+        return [*self.embedder, *self.backbone.parts().values()]
+
+    def forward(self, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and numbers to log of a batch as ``take_batch`` makes it, with ``keep`` (B, 8) or None and ``late``."""
         x0, keep = batch["x0"], batch["keep"]
         t = training_times(len(x0), batch["late"]).to(x0)
         noise = flow.placed(torch.randn_like(x0), self.backbone.spec.noise_place)
@@ -100,7 +104,7 @@ class BaseLearner(nn.Module):
         if self.lesson is None:
             return loss, {}
         hidden, shown = self.lesson(flow.clean(noisy, predicted, t), x0, batch["motion"], t)
-        return loss + HIDDEN * hidden + SHOWN * shown, {"hidden": float(hidden.detach()), "shown": float(shown.detach())}
+        return loss + HIDDEN * hidden + SHOWN * shown, {"hidden": hidden.detach(), "shown": shown.detach()}
 
 
 @contextmanager
@@ -141,7 +145,7 @@ def time_weight(backbone, t: Tensor, least: float = 0.3) -> Tensor:
     """(B, 1, 1, 1, 1) loss weight by time. A backbone that predicts the clean latent is charged error / t: below ``least`` that would let
     the last touch of detail drown everything else, so there the charge stops growing."""
     if backbone.spec.predicts == "velocity":
-        return torch.ones(len(t), 1, 1, 1, 1)
+        return torch.ones_like(t).view(-1, 1, 1, 1, 1)
     return (t / least).clamp(max=1).square().view(-1, 1, 1, 1, 1)
 
 
@@ -205,9 +209,9 @@ def pick_moments(rng: np.random.Generator, total: int, few: int) -> Tensor:
 def how_often(data: Latents) -> np.ndarray:
     """(N,) chance of each film to be drawn. Films in which the mouth acts come more often: there the base is weakest and people look
     first. A tenth of the films show laughing, which is drawn in a quarter of the times so (LOG.md, seventh training)."""
-    from slotid.world.performance import script_from_fact
+    from slotid.world.performance import acts_of
 
-    weight = np.array([max(OFTEN.get(act, 1.0) for act in script_from_fact(facts["act"]).acts) for facts in data.facts])
+    weight = np.array([max(OFTEN.get(act, 1.0) for act in acts_of(facts["act"])) for facts in data.facts])
     return weight / weight.sum()
 
 

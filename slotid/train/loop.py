@@ -79,6 +79,19 @@ def _trained(module: nn.Module) -> dict[str, torch.Tensor]:
     return {n: p.detach().contiguous() for n, p in _trained_parameters(module)}
 
 
+class Learner(nn.Module):
+    """A module for ``fit`` with parts ``beside`` it that are neither trained nor saved, but follow it to its device."""
+
+    def beside(self) -> list[nn.Module]:
+        """The parts that follow; they are no submodules."""
+        return []
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
+        for part in self.beside():
+            part._apply(fn)
+        return super()._apply(fn, recurse)
+
+
 def adamw(module: nn.Module, plan: Plan) -> Optimizers:
     """One AdamW for all that is trained: the default of ``fit``."""
     trained = [p for _, p in _trained_parameters(module)]
@@ -185,7 +198,8 @@ def fit(
     """Trains ``module``'s parameters that require gradients.
 
     Args:
-        batch_at: (rng, step) -> anything; must draw all of its randomness from ``rng``.
+        batch_at: (rng, step) -> tensors, in dicts, lists or tuples or not, which go to the module's device; must draw all of its
+            randomness from ``rng``.
         loss_of: (module, batch) -> (loss, numbers to log); may use torch's global randomness, which is seeded per step.
         on_save: called with the module (EMA weights inside) after each checkpoint.
         on_log: called in the first process with every line of the log.
@@ -194,6 +208,7 @@ def fit(
     Returns: the last logged numbers with step and minutes. Raises SlotIDError when the loss stops being a number.
     """
     from accelerate import Accelerator
+    from accelerate.utils import send_to_device
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -232,7 +247,7 @@ def fit(
             rng = step_rng(plan, step * plan.accumulate + part, accelerator.process_index)
             torch.manual_seed(int(rng.integers(2**62)))
             with accelerator.accumulate(wrapped):
-                loss, numbers = loss_of(wrapped, batch_at(rng, step))
+                loss, numbers = loss_of(wrapped, send_to_device(batch_at(rng, step), accelerator.device))
                 accelerator.backward(loss)
                 if accelerator.sync_gradients and plan.clip:
                     accelerator.clip_grad_norm_(parameters, plan.clip)

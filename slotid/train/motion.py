@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slotid.train.loop import Plan, fit
+from slotid.train.loop import Learner, Plan, fit
 from slotid.types import SlotIDError
 
 LEAST_SPREAD = 0.05  # of a curve: below it is not worth a scale of its own
@@ -77,7 +77,7 @@ def train_reader(reader: MotionReader, data: list, mean: Tensor, std: Tensor, pl
             rows = rng.integers(end, len(x), plan.batch // 2) if unseen else rng.integers(0, end, plan.batch // 2)
             frames.append(x[rows])
             curves.append(m[rows])
-        return (torch.cat(frames).float() - mean) / std, reader.told(torch.cat(curves))
+        return (torch.cat(frames).float() - mean) / std, torch.cat(curves)
 
     def batch_at(rng: np.random.Generator, step: int) -> dict:
         x, wanted = pick(rng, False)
@@ -86,21 +86,22 @@ def train_reader(reader: MotionReader, data: list, mean: Tensor, std: Tensor, pl
     def loss_of(module: nn.Module, batch: dict) -> tuple[Tensor, dict[str, float]]:
         x = batch["x"]
         # a prediction is never quite a real latent: noise, and some softness
-        level = torch.rand(len(x), 1, 1, 1) * 0.5
-        soft = torch.lerp(x, F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), torch.rand(len(x), 1, 1, 1) * 0.5)
-        loss = (module(soft + level * torch.randn_like(x)) - batch["wanted"]).square().mean()
+        level = torch.rand(len(x), 1, 1, 1, device=x.device) * 0.5
+        soft = torch.lerp(x, F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), torch.rand(len(x), 1, 1, 1, device=x.device) * 0.5)
+        loss = (module(soft + level * torch.randn_like(x)) - reader.told(batch["wanted"])).square().mean()
         numbers = {}
         if batch["unseen"] is not None:
             with torch.no_grad():
                 module.eval()  # asked every tenth step, so ten times: the log holds a mean over all steps
-                numbers["unseen"] = 10 * float((module(batch["unseen"][0]) - batch["unseen"][1]).square().mean())
+                frames, curves = batch["unseen"]
+                numbers["unseen"] = 10 * float((module(frames) - reader.told(curves)).square().mean())
                 module.train()
         return loss, numbers
 
     return fit(reader.train(), plan, out, batch_at, loss_of, **kwargs)
 
 
-class MotionLesson(nn.Module):
+class MotionLesson(Learner):
     """Both lessons of the base: ``hidden`` from a middle layer, ``shown`` from the predicted film."""
 
     def __init__(self, reader: MotionReader, width: int, patch_time: int, layer: nn.Module):
@@ -111,6 +112,9 @@ class MotionLesson(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 512), nn.SiLU(), nn.Linear(512, patch_time * curves))
         self.kept: list[Tensor] = []
         layer.register_forward_hook(self._keep)
+
+    def beside(self) -> list[nn.Module]:
+        return self.reader
 
     def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
         self.kept[:] = [output]

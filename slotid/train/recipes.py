@@ -2,6 +2,7 @@
 
     python -m slotid world render --tripod --people 10000:11400 --clips 2 --references 1 --defects 0 --out runs/clips
     python -m slotid world render --tripod --people 20000:22400 --clips 1 --references 0 --seconds 2.67 --fps 1.5 --out runs/stills
+    (and --people 50000:54012 into the same folder: those the base sees from its 13,200th step on)
     python -m slotid world render --people 0:500 --clips 2 --references 1 --defects 0 --out runs/cameras
     python -m slotid world render --people 30000:46650 --clips 1 --references 0 --defects 0 --seconds 2.67 --fps 1.5 --out runs/people
     python -m slotid train vae_solve     (closed form, 2 minutes)
@@ -211,7 +212,7 @@ def base(job: Job, plan: Plan | None) -> dict[str, Any]:
     load_weights(reader, job.out / "motion" / "checkpoint")
     options = {
         "reader": reader,
-        "still_share": 0.15,
+        "still_share": 0.25,
         "minutes": job.minutes,
         "optimizers": muon,
         "compiled": shutil.which("g++") is not None,
@@ -351,7 +352,7 @@ RECIPES: dict[str, Recipe] = {
         motion, Plan(steps=1500, batch=256, lr=1e-3, warmup=50, cooldown=0.5, weight_decay=0.1, ema=0.99, precision="bf16"), "see LOG.md"
     ),
     "base": Recipe(
-        base, Plan(steps=12600, batch=20, lr=1.2e-3, warmup=100, cooldown=0.15, ema=0.99, precision="bf16", save_minutes=3), "see LOG.md"
+        base, Plan(steps=15100, batch=20, lr=1.2e-3, warmup=100, cooldown=0.15, ema=0.99, precision="bf16", save_minutes=3), "see LOG.md"
     ),
     "slots_start": Recipe(
         slots_start, Plan(steps=16600, batch=12, lr=8e-4, warmup=100, cooldown=0.1, ema=0.99, precision="bf16"), "see LOG.md"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from slotid import flow
 from slotid.identity.slots import Encoded, SlotID
 from slotid.train.base import TOKENS, PersonEmbedder, take_batch, time_weight, told_groups
-from slotid.train.loop import Plan, fit
+from slotid.train.loop import Learner, Plan, fit
 from slotid.train.pairs import Latents, latent_scale, partners
 from slotid.types import Conditioning
 
@@ -30,7 +30,7 @@ ANCHORS = (0, 2, 3, 4)  # of TOKENS: what one picture can tell
 WATCHED = 0.5  # weight of the lesson about the frames' motion
 
 
-class SlotLearner(nn.Module):
+class SlotLearner(Learner):
     """The method with its training-only heads. ``lora`` shares the backbone's new weights; the backbone itself is not registered.
 
     ``motion``: mean and deviation (M,) of the curves of motion; None: frames are not asked about them.
@@ -44,15 +44,19 @@ class SlotLearner(nn.Module):
         self.layout = told_groups()
         self.heads = nn.ModuleList(nn.Linear(width, g.stop - g.start) for g in self.layout)
         self.weigh(torch.ones(max(g.stop for g in self.layout)))
-        self.motion = motion
+        for name, value in zip(("centre", "spread"), motion or (None, None), strict=True):
+            self.register_buffer(name, value, persistent=False)
         self.watch = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(motion[0]))) if motion is not None else None
         self.anchor_heads = nn.ModuleList(nn.Linear(width, self.layout[k].stop - self.layout[k].start) for k in ANCHORS)
 
     def weigh(self, weight: Tensor) -> None:
         """``weight``: (D,) what an error in each of a person's numbers costs, as ``visible_weight``; at first all cost the same."""
-        self.weight = [weight]  # in a list: not saved
+        self.register_buffer("weight", weight, persistent=False)
 
-    def forward(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
+    def beside(self) -> list[nn.Module]:
+        return [*self.teacher, *self.backbone[0].parts().values()]
+
+    def forward(self, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
         found = self.method.encode(batch["crops"], batch["seconds"], batch["seen"], batch["anchor"])
         tokens = self.method.tokens(found)
         losses = {**self._reading(found, batch), "meet": self._meeting(tokens, batch)}
@@ -63,26 +67,25 @@ class SlotLearner(nn.Module):
         if batch.get("x0") is not None:
             losses["flow"] = self._flow(tokens, batch)
             total = 0.3 * total + losses["flow"]
-        return total, {k: float(v.detach()) for k, v in losses.items()} | {"gate": float(found.gates.detach().mean())}
+        return total, {k: v.detach() for k, v in losses.items()} | {"gate": found.gates.detach().mean()}
 
     def _reading(self, found: Encoded, batch: dict) -> dict[str, Tensor]:
         vectors, moving = batch["vectors"], batch["moving"]
         looks, habits = [], []
         for s, (head, group) in enumerate(zip(self.heads, self.layout, strict=True)):
-            error = ((head(found.slots[:, s]) - vectors[:, group]).square() * self.weight[0][group]).mean(-1)
+            error = ((head(found.slots[:, s]) - vectors[:, group]).square() * self.weight[group]).mean(-1)
             if TOKENS[s] in HABITS:  # a few still moments do not show habits
                 habits.append((error * moving).sum() / moving.sum().clamp_min(1))
             else:
                 looks.append(error.mean())
         still = [
-            ((head(found.anchors[:, a]) - vectors[:, self.layout[k]]).square() * self.weight[0][self.layout[k]]).mean()
+            ((head(found.anchors[:, a]) - vectors[:, self.layout[k]]).square() * self.weight[self.layout[k]]).mean()
             for a, (head, k) in enumerate(zip(self.anchor_heads, ANCHORS, strict=True))
         ]
         return {"looks": torch.stack(looks).mean(), "habits": torch.stack(habits).mean(), "still": torch.stack(still).mean()}
 
     def _watching(self, found: Encoded, batch: dict) -> Tensor:
-        mean, spread = self.motion
-        error = (self.watch(found.frames) - (batch["motion"] - mean) / spread).square().mean(-1)
+        error = (self.watch(found.frames) - (batch["motion"] - self.centre) / self.spread).square().mean(-1)
         seen = batch["seen"].to(error)
         return (error * seen).sum() / seen.sum()
 
@@ -94,7 +97,7 @@ class SlotLearner(nn.Module):
         # anchors are kept quiet: what a slot means is told by the slot alone, or to take it away or to swap it would change nothing
         anchors = tokens[:, :count].square().mean()
         error = torch.stack([self._apart(tokens[:, count + s] - wanted[:, s], s) for s in range(wanted.shape[1])], 1)
-        shown = torch.tensor([name not in HABITS for name in TOKENS], dtype=torch.float32)
+        shown = torch.tensor([name not in HABITS for name in TOKENS], dtype=torch.float32, device=error.device)
         weight = torch.maximum(shown[None], batch["moving"][:, None])
         return (0.5 * anchors + (error * weight).sum() / weight.sum()) / size
 
@@ -102,7 +105,7 @@ class SlotLearner(nn.Module):
         """(B,) mean square of a token's error (B, width), what stands for the person's numbers weighed as those are."""
         turn = getattr(self.teacher[0], f"turn{group}")  # its columns are at right angles and equally long
         inside = error @ turn / turn.square().sum(0).sqrt()  # (B, numbers of the group)
-        return (error.square().sum(-1) + (inside.square() * (self.weight[0][self.layout[group]] - 1)).sum(-1)) / error.shape[-1]
+        return (error.square().sum(-1) + (inside.square() * (self.weight[self.layout[group]] - 1)).sum(-1)) / error.shape[-1]
 
     def _flow(self, tokens: Tensor, batch: dict) -> Tensor:
         backbone, x0 = self.backbone[0], batch["x0"]

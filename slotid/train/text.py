@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slotid.train.loop import Plan, fit
+from slotid.world.performance import acts_of
 
 
 def fact_values() -> dict[str, tuple[str, ...]]:
@@ -58,7 +59,7 @@ def train_text(backbone, plan: Plan, out: Path, **kwargs) -> dict[str, float]:
             facts = {name: value for name, value in facts.items() if rng.random() > 0.35} or facts
             prompts.append(caption(facts, int(rng.integers(2**31)), whole=True))
             for name in values:
-                parts = facts[name].replace("+", ",").split(",") if name == "act" and name in facts else [facts.get(name)]
+                parts = acts_of(facts[name]) if name == "act" and name in facts else [facts.get(name)]
                 for part in parts:
                     told[name][row, -1 if part is None else values[name].index(part)] += 1 / len(parts)
         return prompts, told

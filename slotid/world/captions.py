@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from slotid.types import SlotIDError
-from slotid.world.performance import ACTS, Script, script_from_fact
+from slotid.world.performance import ACTS, Script, acts_of, script_from_fact
 from slotid.world.scene import BACKGROUNDS, COLOURS, FRAMINGS, GARMENTS, LIGHTS, Scene
 
 FACTS = ("act", "light", "background", "clothing", "framing")
@@ -196,7 +196,7 @@ def _clothing(rng: np.random.Generator, fact: str) -> str:
 
 def _known(name: str, value: str) -> bool:
     if name == "act":
-        return all(act in _ACT for act in re.split("[+,]", value))
+        return all(act in _ACT for act in acts_of(value))
     if name == "clothing":
         colour, _, garment = value.partition("_")
         return colour in COLOURS and garment in GARMENTS

@@ -79,9 +79,14 @@ class Script:
         return ("+" if self.together else ",").join(self.acts)
 
 
+def acts_of(fact: str) -> tuple[str, ...]:
+    """The names of acts in a fact, in turn or together; unchecked, an empty fact has one empty name."""
+    return tuple(fact.replace("+", ",").split(","))
+
+
 def script_from_fact(fact: str) -> Script:
     """The inverse of ``Script.fact``."""
-    return Script(tuple(fact.split("+")), together=True) if "+" in fact else Script(tuple(fact.split(",")))
+    return Script(acts_of(fact), together="+" in fact)
 
 
 def sample_script(seed: int) -> Script:

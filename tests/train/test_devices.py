@@ -1,0 +1,56 @@
+"""What learns and what it learns from meet on one device, with all that stands beside.
+
+No card is at hand in tests. torch's meta device stands in for one: it computes no values, but refuses tensors of two devices.
+"""
+
+import numpy as np
+import pytest
+import torch
+from accelerate.utils import send_to_device
+from small import small_backbone, small_method
+from small_world import embedder, world
+
+from slotid.backbone.backbone import LoraPlan
+from slotid.train.base import TOKENS, BaseLearner, channel_weight, take_batch
+from slotid.train.motion import MotionLesson, MotionReader, scale_of
+from slotid.train.pairs import latent_scale
+from slotid.train.slots import SlotLearner, references
+
+CARD = "meta"
+
+
+def of_base():
+    backbone, data = small_backbone(), world(False)
+    lesson = MotionLesson(MotionReader(8, 3, cells=4), backbone.spec.width, backbone.spec.patch[0], backbone.transformer.blocks[0])
+    learner = BaseLearner(backbone, embedder(), lesson, channel_weight(backbone, data.films, frames=2))
+    length, width = backbone.spec.text_length, backbone.spec.text_width
+    backbone.read = lambda prompts: torch.ones(len(prompts), length, width, device=backbone.device)  # the library's mask asks for values
+    batch = take_batch(data, np.random.default_rng(0), 4, *latent_scale(backbone))
+    return learner, batch | {"keep": torch.ones(4, len(TOKENS)), "late": False}
+
+
+def of_slots():
+    backbone, data = small_backbone(), world(False)
+    scale, rng = latent_scale(backbone), np.random.default_rng(0)
+    learner = SlotLearner(small_method(anchors=4), backbone, embedder(), backbone.adopt(LoraPlan(rank=2)), scale_of(data.crop_motion))
+    target = take_batch(data, rng, 4, *scale)
+    text = backbone.read(target["prompts"])
+    return learner, references(data, target["rows"], rng, *scale, 4) | {
+        "meet": 1.0,
+        "text": text,
+        "x0": target["x0"],
+        "weight": target["weight"],
+    }
+
+
+@pytest.mark.parametrize("make", [of_base, of_slots])
+def test_a_learner_and_its_batch_meet_on_one_device(make):
+    learner, batch = make()
+    learner.to(CARD)
+    loss, numbers = learner(send_to_device(batch, CARD))
+    loss.backward()
+    trained = [p for p in learner.parameters() if p.requires_grad]
+    assert {p.device.type for p in trained} == {part.device.type for part in numbers.values()} == {CARD}
+    assert sum(p.grad is not None for p in trained) > len(trained) / 2
+    with pytest.raises(RuntimeError, match="device"):  # so the stand-in sees what would fail on a card
+        learner(batch)
