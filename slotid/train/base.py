@@ -29,10 +29,9 @@ SHAPE, DETAIL = 8, 32
 TOLD_NOISE = 0.15  # on the told parameters: no two tellings alike, so that a person's films cannot be learned by heart from his numbers
 HIDDEN, SHOWN = 0.6, 0.6  # weights of the lessons about motion
 TREMBLING = 2.0  # weight of the error's change from frame to frame, see ``bend``
-FEW = 4  # moments of a film, see ``train_base``
+FEW = 12  # frames of a film, see ``train_base``
 FEW_SHARE = 0.7  # of the steps with films, while the rate does not fall
 OFTEN = {"laugh": 4.0, "talk": 2.5, "smile": 1.5}  # how often a film with such an act is drawn, see ``how_often``
-STILL_FRAMES = 3  # latent frames of one token: a single moment is shown as a film in which nothing moves
 
 
 def told_groups() -> list[slice]:
@@ -99,7 +98,7 @@ class BaseLearner(Learner):
             predicted = self.backbone.velocity(noisy, t, text, Conditioning(context=context))
         target, timed = flow.target(x0, noise), self.channels * time_weight(self.backbone, t)
         loss = flow.loss(predicted, target, batch["weight"] * timed)
-        if neighbours(batch["moments"]):
+        if x0.shape[2] > 2 and neighbours(batch["moments"]):
             loss = loss + TREMBLING * flow.loss(bend(predicted), bend(target), timed)
         if self.lesson is None:
             return loss, {}
@@ -225,15 +224,19 @@ def take_batch(
     few: int | None = None,
     chance: np.ndarray | None = None,
 ) -> dict:
-    """A batch of films (all of them, or ``few`` moments of ``patch`` frames, the same of each) or, from sparse data, of single frames,
-    with prompts and person. ``chance``: (N,) of each film, None for all alike."""
+    """A batch of films (all of them, or ``few`` moments of ``patch`` frames, the same of each) or, from sparse data, of single frames, each
+    shown as one moment in which nothing moves, with prompts and person.
+
+    Args:
+        patch: latent frames of a token. chance: (N,) of each film to be drawn, None for all alike.
+    """
     chosen, total = None, data.films.shape[2] // patch
     rows = rng.choice(len(data.films), count, p=chance)
     films = data.films[rows]
     if data.sparse:
         which = rng.integers(0, films.shape[2], count)
-        films = films[torch.arange(count), :, which][:, :, None].expand(-1, -1, STILL_FRAMES, -1, -1)
-        motion = data.motion[rows, which][:, None].expand(-1, STILL_FRAMES, -1)
+        films = films[torch.arange(count), :, which][:, :, None].expand(-1, -1, patch, -1, -1)
+        motion = data.motion[rows, which][:, None].expand(-1, patch, -1)
         focus, reach = data.focus[rows, which], data.reach[rows, which]
     else:
         motion = data.motion[rows]
@@ -271,7 +274,7 @@ def train_base(
     reader: MotionReader | None = None,
     **kwargs,
 ) -> dict[str, float]:
-    """Trains the base. A step is ``plan.batch`` films, or ``still_factor`` times as many single frames, or FEW moments of so many films as
+    """Trains the base. A step is ``plan.batch`` films, or ``still_factor`` times as many single frames, or FEW frames of so many films as
     cost the same: the moments of one film are much alike, and more films a step teach more (as images with most of their tokens left out
     do, Sehwag et al. 2024, arXiv 2407.15811). Whole films are all that is seen while the rate falls.
 
@@ -288,14 +291,14 @@ def train_base(
             if number != middle or lesson is None:  # a hook's side effect does not belong into a compiled block
                 block.compile()
     mean, std = latent_scale(backbone)
-    moments_of, chance = clips.films.shape[2] // patch, how_often(clips)
+    moments_of, few, chance = clips.films.shape[2] // patch, FEW // patch, how_often(clips)
 
     def batch_at(rng: np.random.Generator, step: int) -> dict:
         falling = step >= (1 - plan.cooldown) * plan.steps
         if rng.random() < still_share:
-            batch = take_batch(stills, rng, plan.batch * still_factor, mean, std)
-        elif not falling and moments_of > FEW and rng.random() < FEW_SHARE:
-            batch = take_batch(clips, rng, plan.batch * moments_of // FEW, mean, std, patch, FEW, chance)
+            batch = take_batch(stills, rng, plan.batch * still_factor, mean, std, patch)
+        elif not falling and moments_of > few and rng.random() < FEW_SHARE:
+            batch = take_batch(clips, rng, plan.batch * moments_of // few, mean, std, patch, few, chance)
         else:
             batch = take_batch(clips, rng, plan.batch, mean, std, patch, None, chance)
         keep = torch.tensor(rng.random((len(batch["rows"]), len(TOKENS))) > 0.08, dtype=torch.float32)

@@ -44,7 +44,7 @@ def test_a_batch_has_films_or_single_frames():
     mean, std = latent_scale(backbone)
     rng = np.random.default_rng(0)
     film = take_batch(world(False), rng, 4, mean, std, few=2)
-    still = take_batch(world(True), rng, 4, mean, std)
+    still = take_batch(world(True), rng, 4, mean, std, patch=3)
     assert film["x0"].shape == (4, 8, 2, 4, 4) and still["x0"].shape == (4, 8, 3, 4, 4)
     assert torch.equal(still["x0"][:, :, 0], still["x0"][:, :, 2])  # a moment that lasts
     assert film["weight"].shape == (4, 1, 1, 4, 4)
