@@ -177,7 +177,7 @@ class WanLearner(nn.Module):
         t = flow.sample_times(len(x0), backbone.spec.shift).to(x0)
         noise = flow.placed(torch.randn_like(x0), backbone.spec.noise_place)
         predicted = backbone.velocity(flow.at(x0, noise, t), t, batch["text"], given)
-        return flow.loss(predicted, flow.target(x0, noise), batch["weight"] * time_weight(backbone, t).to(x0))
+        return flow.loss(predicted, flow.target(x0, noise), batch["weight"] * time_weight(backbone, t))
 
 
 def face_weight(focus: Tensor, grid: tuple[int, int], extra: float = FACE_WEIGHT) -> Tensor:
@@ -191,8 +191,8 @@ def face_weight(focus: Tensor, grid: tuple[int, int], extra: float = FACE_WEIGHT
 class Batches:
     """Training batches from shards: a target film and a reference of the same person from another take."""
 
-    def __init__(self, shards: Shards, spec, batch: int, device: str):
-        self.shards, self.spec, self.batch, self.device = shards, spec, batch, device
+    def __init__(self, shards: Shards, spec, batch: int):
+        self.shards, self.spec, self.batch = shards, spec, batch
         signs = [shards.tensors(row) for row in range(len(shards))]
         faces, places = (np.stack([s[name].numpy() for s in signs]) for name in ("face", "place"))
         self.partners = link([e.told["person"] for e in shards.entries], faces, places)
@@ -214,7 +214,7 @@ class Batches:
         x0 = torch.stack([tensors["film"].float() for tensors, _, _ in pairs])
         out |= {"x0": x0, "text": text, "anchor": torch.stack([r["anchor"] for r in references])}
         out["weight"] = face_weight(focus, (x0.shape[-2], x0.shape[-1]))
-        return {name: value.to(self.device) for name, value in out.items()}
+        return out
 
     def reference(self, row: int, rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """A take's crops; with ``rng`` a run of at least 8 of them, so that short references are learnt too. The anchor is always there."""
@@ -279,7 +279,7 @@ def train(scale: Scale, plan: Plan, backbone=None, minutes: float | None = None,
     device = device_here()
     spec = backbone.spec if backbone else backbone_spec(scale.backbone)
     tracker = Tracker(scale.tracker if process()[0] == 0 else "none", scale.out, NAME)
-    batches = Batches(Shards(scale.cache, about_shards(scale, spec)), spec, plan.batch, device)  # before minutes of reading weights
+    batches = Batches(Shards(scale.cache, about_shards(scale, spec)), spec, plan.batch)  # before minutes of reading weights
     backbone = backbone or open_backbone(scale.backbone, "full", device)
     backbone.to(device)
     learner = make_learner(scale, backbone, device)
@@ -314,7 +314,7 @@ def sample(learner: WanLearner, batches: Batches, path: Path, steps: int | None 
 
     backbone, method = learner.backbone[0], learner.method
     row = batches.rows[0]
-    reference = {name: value[None].to(batches.device) for name, value in batches.reference(row).items()}
+    reference = {name: value[None].to(backbone.device) for name, value in batches.reference(row).items()}
     was = method.training
     method.eval()
     try:

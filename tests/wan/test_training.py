@@ -137,7 +137,7 @@ def test_shards_are_webdataset_tars_read_by_position(world):
 
 def test_batches_show_the_person_from_another_take_and_repeat(world):
     _, _, cache, scale, backbone = world
-    batches = Batches(Shards(cache), backbone.spec, 3, "cpu")
+    batches = Batches(Shards(cache), backbone.spec, 3)
     assert all(len(others) == 1 for others in batches.partners)
     one, two = (batches.at(np.random.default_rng(4), 0) for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
