@@ -17,10 +17,11 @@ def tiny_config(**sizes: Any) -> dict[str, Any]:
     """Sizes of the embedded pipeline; keyword arguments override one each (tests use smaller ones).
 
     The defaults: films of 128x128 at 12 fps, a VAE of 16x in space with 48 channels that leaves time alone, a transformer of
-    9 million weights that sees 16 tokens per quarter of a second (three frames), text tokens 192 wide. It predicts the clean latent: a
-    token's 576 numbers are too many for a stream of 256 to carry as noise *and* think beside it (Li and He 2025, arXiv 2511.13720,
-    "Back to basics"). Time is joined in the transformer's patches, where it is learned, and not in the VAE: solved components of four
-    frames of a turning head are ghosts, and a decoder that undoes them needs more training than all the rest.
+    9 million weights that sees 16 tokens per frame, text tokens 192 wide. A token is 192 numbers, which a stream of 256 can carry: with
+    tokens of three frames, 576 numbers, what moves in a face was lost however long it was trained (LOG.md, eighth and ninth training).
+    It predicts the clean latent, so that the stream has room to think beside what it carries of the noise (Li and He 2025,
+    arXiv 2511.13720, "Back to basics"). Time is joined in the transformer, where it is learned, and not in the VAE: solved components of
+    four frames of a turning head are ghosts, and a decoder that undoes them needs more training than all the rest.
     """
     config = {
         "channels": 48,
@@ -30,7 +31,7 @@ def tiny_config(**sizes: Any) -> dict[str, Any]:
         "vae_blocks": 1,
         "vae_patch": 4,
         "time": 1,  # frames per latent frame: 1, 2 or 4
-        "patch_time": 3,  # latent frames per token
+        "patch_time": 1,  # latent frames per token
         "heads": 8,
         "head_dim": 32,
         "depth": 8,

@@ -13,6 +13,7 @@ from slotid.evaluate import metrics
 from slotid.evaluate.controls import pick_frames
 from slotid.evaluate.cost import machine
 from slotid.evaluate.recogniser import Recogniser, consisid_similarity, reference_vector
+from slotid.evaluate.reconstruction import reconstruction
 from slotid.types import Clip, FaceTrack, Request, Result, SlotIDError
 
 SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".gif", ".webp", ".m4v")
@@ -105,6 +106,8 @@ def evaluate_real(
         if judges is not None:
             vectors["looks"] = [judges.looks(part.crops[part.seen]).mean(axis=0) for part in parts]
             vectors["habits"] = [judges.habits(read_curves(part)) for part in parts]
+        lost = reconstruction(studio.backbone, track.crops[track.seen])
+        row |= {"psnr": lost["psnr"]} if lost else {}
         if recogniser is not None:
             row["arcface"] = _arcface(recogniser, clip, track, studio, steps, seed)
         rows.append((row, vectors))
@@ -149,5 +152,8 @@ def real_markdown(report: dict[str, Any]) -> str:
         "",
         f"ArcFace similarity of generated films: {np.mean(arcface):.3f}." if arcface else f"ArcFace: {report.get('arcface_missing')}.",
     ]
+    if lost := {row["clip"]: row["psnr"] for row in report["clips"] if "psnr" in row}:
+        each = ", ".join(f"{name} {value:.1f}" for name, value in lost.items())
+        lines += ["", f"Aligned face crops through the VAE and back: {np.mean(list(lost.values())):.1f} dB ({each})."]
     lines += ["", *(f"- not read: {name}: {why}" for name, why in report["skipped"].items())]
     return "\n".join(lines)

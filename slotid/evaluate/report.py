@@ -67,6 +67,7 @@ def build_report(found: Findings, settings: Settings, judges: Judges, command: s
         },
         "paired": _paired(groups, settings),
         "cost": _costs(groups, found, settings),
+        "reconstruction": _reconstruction(found, settings.seed),
         "judges": {
             "quality": judges.quality,
             "scales": judges.scales,
@@ -132,6 +133,13 @@ def _costs(groups: dict[str, list[Film]], found: Findings, settings: Settings) -
     return costs
 
 
+def _reconstruction(found: Findings, seed: int) -> dict[str, dict[str, float | None]]:
+    """Real films through the VAE and back; empty where none could be read."""
+    people = sorted(found.vae)
+    names = ("psnr", "flicker", "flicker_real") if people else ()
+    return {name: interval([found.vae[who][name] for who in people], people, seed) for name in names}
+
+
 def write_report(report: dict[str, Any], folder: str | Path) -> tuple[Path, Path]:
     """report.json and report.md in ``folder``; each appears whole."""
     folder = Path(folder)
@@ -182,6 +190,10 @@ def markdown(report: dict[str, Any]) -> str:
             shown = ", ".join(f"{k} {v / 1e6:.2f} M" for k, v in sizes.items())
             lines.append(f"| {name} | {_number(cost['seconds_per_film'])} | {cost['peak_mb']} | {shown} |")
         lines.append("")
+    if lost := report["reconstruction"]:
+        lines += ["## What the VAE loses: real films of the same people, encoded and decoded", ""]
+        lines += ["| PSNR in dB | flicker | flicker of the real films |", "| --- | --- | --- |"]
+        lines += [f"| {' | '.join(_cell(lost[name]) for name in ('psnr', 'flicker', 'flicker_real'))} |", ""]
     if others:
         title = f"## Controls of {settings['control_method']} on the first {settings['control_people']} people"
         lines += [title, "", *_table(others), ""]

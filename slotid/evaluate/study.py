@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from slotid.clip import read_clip
 from slotid.evaluate import controls, subjects
 from slotid.evaluate.cost import parameters
 from slotid.evaluate.footage import Footage
 from slotid.evaluate.judges import Judges
 from slotid.evaluate.progress import Progress
-from slotid.evaluate.reading import Reading
+from slotid.evaluate.reading import Reading, load_table, save_table
+from slotid.evaluate.reconstruction import reconstruction
 from slotid.evaluate.routing import summary
 from slotid.evaluate.score import score
 from slotid.evaluate.shelf import Shelf
@@ -26,6 +28,7 @@ from slotid.types import Clip, SlotIDError
 
 NO_IDENTITY = "no_identity"
 MAIN_METHOD = "slots"
+IN_VAE = "real films through the VAE"
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class Findings:
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)  # method to parameters
     sweeps: dict[str, list[str]] = field(default_factory=dict)  # name of a sweep to its values; its films' source is both together
     routing: dict[str, dict[str, Any]] = field(default_factory=dict)  # method to statistics of its slots
+    vae: dict[int, dict[str, float]] = field(default_factory=dict)  # person to what his real film loses in the VAE
 
 
 Job = tuple[str, Wish, Callable[[], tuple[Clip, dict[str, Any]]]]  # source, what is asked for, the making of it
@@ -116,6 +120,7 @@ class Study:
         notes = {"seed": settings.seed, "steps": settings.steps, "backbone": settings.backbone, "kit": zlib.crc32(kit.neutral.tobytes())}
         self.shelf.agree(notes)
         self.marks: dict[str, str] = {}
+        self.vae_mark = ""
 
     def seed_of(self, wish: Wish) -> int:
         """The seed of a film: the same for every method and control, so that differences are not luck."""
@@ -176,7 +181,7 @@ class Study:
             jobs[who] = [job for wish in wishes for job in (*self.ruler_jobs(wish), *self.method_jobs(workshop, wish))]
         tell.expect([_kind(job[0]) for own in jobs.values() for job in own])
         gallery = sorted({*self.people, *self.footage.gallery})[first - 1 :: every]
-        tell.expect(["portraits"] * len(gallery) + ["people known"] * len(mine))
+        tell.expect(["portraits"] * len(gallery) + ["people known"] * len(mine) + [IN_VAE] * (len(mine) if studios else 0))
         for who in gallery:
             with tell.timed("portraits"):
                 self.footage.portrait(who)
@@ -195,6 +200,10 @@ class Study:
             for method in s.methods:
                 if workshop.slots(method):
                     statistics[method][who] = workshop.routing(method, who, self.marks[method])
+            for studio in list(studios.values())[:1]:
+                with tell.timed(IN_VAE):
+                    lost = self._reconstruction(studio.backbone, who)
+                found.vae |= {who: lost} if lost else {}
         tell.done()
         if s.part is not None:
             return None
@@ -224,6 +233,24 @@ class Study:
             found.sweeps[STEPS] = [str(count) for count in sorted({*s.step_counts, own})]
         own = [f for f in found.films if f.source == main and self._controlled(f.wish)]
         found.films += [Film(name, f.wish, f.path, f.reading, f.values, f.note) for name in as_is for f in own]
+
+    def _reconstruction(self, backbone, who: int) -> dict[str, float] | None:
+        """Of the person's first real film, kept on the shelf."""
+        from torch import nn
+
+        from slotid.identity.weights import fingerprint
+
+        vae = getattr(backbone, "vae", None)
+        if not isinstance(vae, nn.Module):
+            return None
+        self.vae_mark = self.vae_mark or fingerprint(vae)
+        path = self.shelf.path("reconstruction", who, 0).with_suffix(".npz")
+        table = load_table(path, self.vae_mark)
+        if table is None:
+            values = reconstruction(backbone, read_clip(self.shelf.path(controls.RULERS[0], who, 0)).frames)
+            table = {name: np.array(value) for name, value in (values or {}).items()}
+            save_table(path, {"mark": np.array(self.vae_mark), **table})
+        return {name: float(value) for name, value in table.items()}
 
     def _same_weights(self, method: str, studio) -> None:
         from torch import nn

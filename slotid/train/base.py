@@ -167,8 +167,8 @@ def channel_weight(backbone, films: Tensor, frames: int = 6, power: float = 0.75
     """(1, C, 1, 1, 1) loss weight of each latent channel, of mean 1: how much a unit of it changes the picture, to ``power``.
 
     The solved latents are whitened: a unit of the first channel changes a hundred times as much of the picture (squared) as one of most
-    others, and those others are nearly all of an even loss. The error that makes light flicker and mouths blur was cheap. A token of 576
-    numbers is told by a stream of 256: the weight also decides what has no room (LOG.md, seventh training).
+    others, and those others are nearly all of an even loss. The error that makes light flicker and mouths blur was cheap. Where a token
+    has more numbers than the stream, the weight also decides what has no room (LOG.md, seventh training).
 
     Args:
         films: (N, C, T', h, w) latents as the VAE's encoder gives them; single frames of some are decoded with and without a change.
@@ -251,7 +251,7 @@ def take_batch(
         "rows": rows,
         "still": still,
         "x0": (films.float() - mean) / std,
-        "weight": face_weight(focus, reach, films.shape[-1]),
+        "weight": face_weight(focus, reach, films.shape[-2:]),
         "prompts": prompts,
         "vectors": data.vectors[rows],
         "motion": motion,

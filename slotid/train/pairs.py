@@ -164,14 +164,18 @@ def latent_scale(backbone) -> tuple[Tensor, Tensor]:
     return torch.tensor(config.latents_mean).view(-1, 1, 1, 1), torch.tensor(config.latents_std).view(-1, 1, 1, 1)
 
 
-def face_weight(focus: Tensor, reach: Tensor, grid: int, extra: float = 6.0, width: float = 0.9) -> Tensor:
-    """Loss weight (B, 1, 1, grid, grid): 1 away from the face, 1 + ``extra`` at its middle. ``focus`` (B, 2), ``reach`` (B,): cells.
+def face_weight(centre: Tensor, reach: Tensor, size: tuple[int, int], extra: float = 6.0, width: float = 0.9) -> Tensor:
+    """Loss weight (B, 1, 1, h, w) of cells or pixels: 1 away from the face, 1 + ``extra`` at its middle, a bell between.
 
     A face is 3 by 4 of 64 cells, its mouth one or two. Until the seventh training the bell was as wide as the picture (3 and 1.3): hair,
     garment and wall were most of the loss, and talking was lost between t = 0.5 and 0.9 (LOG.md, eighth training).
+
+    Args:
+        centre: (B, 2) x and y of the face. reach: (B,) from eyes to mouth, or what is as long. size: (h, w). All in cells or pixels.
+        width: of the bell (its deviation) in ``reach``.
     """
-    line = torch.arange(grid) + 0.5
-    distance = (line[None, None, :] - focus[:, 0, None, None]) ** 2 + (line[None, :, None] - focus[:, 1, None, None]) ** 2
+    y, x = (torch.arange(n) + 0.5 for n in size)
+    distance = (x[None, None, :] - centre[:, 0, None, None]) ** 2 + (y[None, :, None] - centre[:, 1, None, None]) ** 2
     return (1 + extra * torch.exp(-0.5 * distance / (width * reach[:, None, None]).square()))[:, None, None]
 
 

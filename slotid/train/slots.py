@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from slotid import flow
 from slotid.identity.slots import Encoded, SlotID
-from slotid.train.base import TOKENS, PersonEmbedder, take_batch, time_weight, told_groups
+from slotid.train.base import FEW, TOKENS, PersonEmbedder, how_often, moments, take_batch, time_weight, told_groups
 from slotid.train.loop import Learner, Plan, fit
 from slotid.train.pairs import Latents, latent_scale, partners
 from slotid.types import Conditioning
@@ -111,7 +111,8 @@ class SlotLearner(Learner):
         backbone, x0 = self.backbone[0], batch["x0"]
         t = flow.sample_times(len(x0), backbone.spec.shift).to(x0)
         noise = flow.placed(torch.randn_like(x0), backbone.spec.noise_place)
-        predicted = backbone.velocity(flow.at(x0, noise, t), t, batch["text"], Conditioning(context=tokens, lora=1.0))
+        with moments(backbone.transformer, batch["moments"], batch["of"]):
+            predicted = backbone.velocity(flow.at(x0, noise, t), t, batch["text"], Conditioning(context=tokens, lora=1.0))
         return flow.loss(predicted, flow.target(x0, noise), batch["weight"] * time_weight(backbone, t))
 
 
@@ -171,12 +172,14 @@ def train_slots(
 ) -> dict[str, float]:
     """One stage: ``with_flow`` False reads and meets only (cheap, needs no backbone call), True adds the flow loss on cross-scene pairs.
 
+    Flow targets are FEW frames of a film, drawn as the base's were (``how_often``): more persons a step for the same work.
     ``stills`` are asked for in ``still_share`` of the steps; None where that is 0. They are most of the steps because they hold most of
     the people: looks are read by those one has seen.
     """
     backbone = learner.backbone[0]
-    mean, std = latent_scale(backbone)
-    others = {id(data): partners(data) for data in (clips, stills) if with_flow and data is not None}
+    mean, std, patch = *latent_scale(backbone), backbone.spec.patch[0]
+    sources = [data for data in (clips, stills) if with_flow and data is not None]
+    others, chance = {id(data): partners(data) for data in sources}, {id(data): how_often(data) for data in sources}
 
     def batch_at(rng: np.random.Generator, step: int) -> dict:
         data = stills if rng.random() < still_share else clips
@@ -184,11 +187,13 @@ def train_slots(
         frames = int(rng.integers(10, 23)) if not data.sparse else 4
         if not with_flow:
             return references(data, rng.integers(0, len(data.films), count), rng, mean, std, frames) | {"meet": meet}
-        target = take_batch(data, rng, count, mean, std)
+        few = FEW // patch if data.films.shape[2] > FEW else None
+        target = take_batch(data, rng, count, mean, std, patch, few, chance[id(data)])
         rows = np.array([int(rng.choice(others[id(data)][r] or [r])) for r in target["rows"]])
         with torch.no_grad():
             text = backbone.read(target["prompts"])
-        return references(data, rows, rng, mean, std, frames) | {"meet": meet, "x0": target["x0"], "weight": target["weight"], "text": text}
+        wanted = {name: target[name] for name in ("x0", "weight", "moments", "of")}
+        return references(data, rows, rng, mean, std, frames) | wanted | {"meet": meet, "text": text}
 
     def loss_of(module: nn.Module, batch: dict) -> tuple[Tensor, dict[str, float]]:
         return module(batch)

@@ -24,6 +24,7 @@ from slotid import flow
 from slotid.identity.slots import SlotConfig, SlotID
 from slotid.train.base import time_weight
 from slotid.train.loop import Plan, adamw, adamw8bit, fit
+from slotid.train.pairs import face_weight
 from slotid.train.shards_cache import Shards, ShardWriter, known_keys
 from slotid.train.takes import Take, find_clips, link, read_takes
 from slotid.types import Conditioning, IdentityCode, SlotIDError
@@ -180,12 +181,10 @@ class WanLearner(nn.Module):
         return flow.loss(predicted, flow.target(x0, noise), batch["weight"] * time_weight(backbone, t))
 
 
-def face_weight(focus: Tensor, grid: tuple[int, int], extra: float = FACE_WEIGHT) -> Tensor:
-    """(B, 1, 1, h, w): 1 away from the face, 1 + ``extra`` at its middle. ``focus`` (B, 3): centre x, y and half width as shares."""
-    h, w = grid
-    y, x = (torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w
-    across = (x[None, None] - focus[:, 0, None, None]) ** 2 + ((y[None, :, None] - focus[:, 1, None, None]) * (h / w)) ** 2
-    return (1 + extra * torch.exp(-0.5 * across / (0.6 * focus[:, 2, None, None]).clamp_min(1e-3).square()))[:, None, None]
+def around_face(focus: Tensor, size: tuple[int, int]) -> Tensor:
+    """Loss weight (B, 1, 1, h, w), see ``pairs.face_weight``. ``focus`` (B, 3): centre x, y and half width of a face as shares."""
+    places = focus * torch.tensor([size[1], size[0], size[1]])
+    return face_weight(places[:, :2], places[:, 2].clamp_min(1e-3 * size[1]), size, FACE_WEIGHT, 0.6)
 
 
 class Batches:
@@ -213,7 +212,7 @@ class Batches:
         focus = torch.tensor([told["focus"] for _, told, _ in pairs])
         x0 = torch.stack([tensors["film"].float() for tensors, _, _ in pairs])
         out |= {"x0": x0, "text": text, "anchor": torch.stack([r["anchor"] for r in references])}
-        out["weight"] = face_weight(focus, (x0.shape[-2], x0.shape[-1]))
+        out["weight"] = around_face(focus, x0.shape[-2:])
         return out
 
     def reference(self, row: int, rng: np.random.Generator | None = None) -> dict[str, Tensor]:

@@ -60,4 +60,5 @@ def test_clips_of_two_people(two_faces, judges, tmp_path):
     report = evaluate_real(tmp_path, small_studio(), judges)
     assert len(report["clips"]) == 2 and set(report["skipped"]) == {"c.mp4"} and report["detection_rate"] > 0.9
     assert report["codes"]["pairs"] == {"same": 2, "different": 2} and "looks" in report
-    assert "c.mp4" in real_markdown(report)
+    assert "c.mp4" in real_markdown(report) and "through the VAE and back: " in real_markdown(report)
+    assert all(3 < row["psnr"] < 40 for row in report["clips"])

@@ -124,10 +124,12 @@ def test_report_of_a_small_run_and_its_resumption(pipeline, egg_kit, judges_fold
     assert len(report["films"]) == 2 * (len(controls.RULERS) + 1)
     assert all(set(MAIN) <= set(film) and film["prompt"] for film in report["films"])
     assert report["cost"]["none"]["peak_mb"] > 50 and report["cost"]["none"]["parameters"]["backbone"] > 0
+    lost = report["reconstruction"]
+    assert 3 < lost["psnr"]["low"] <= lost["psnr"]["mean"] < 40 and lost["flicker"]["mean"] >= 0 < lost["flicker_real"]["mean"]
     assert len(report["judges"]["below"]) == 3  # these judges are random, and the report says so
     assert json.loads((out / "report.json").read_text()) == report
     text = (out / "report.md").read_text()
-    assert "ceiling" in text and "## Cost" in text and all((out / name).is_file() for name in report["pictures"])
+    assert "ceiling" in text and "## Cost" in text and "PSNR in dB" in text and all((out / name).is_file() for name in report["pictures"])
 
     # the generated film carries what made it; rendered ones claim nothing
     from slotid.clip import read_settings

@@ -33,14 +33,10 @@ def of_slots():
     backbone, data = small_backbone(), world(False)
     scale, rng = latent_scale(backbone), np.random.default_rng(0)
     learner = SlotLearner(small_method(anchors=4), backbone, embedder(), backbone.adopt(LoraPlan(rank=2)), scale_of(data.crop_motion))
-    target = take_batch(data, rng, 4, *scale)
+    target = take_batch(data, rng, 4, *scale, few=2)
     text = backbone.read(target["prompts"])
-    return learner, references(data, target["rows"], rng, *scale, 4) | {
-        "meet": 1.0,
-        "text": text,
-        "x0": target["x0"],
-        "weight": target["weight"],
-    }
+    wanted = {name: target[name] for name in ("x0", "weight", "moments", "of")}
+    return learner, references(data, target["rows"], rng, *scale, 4) | wanted | {"meet": 1.0, "text": text}
 
 
 @pytest.mark.parametrize("make", [of_base, of_slots])

@@ -160,7 +160,7 @@ def test_a_single_frame_is_never_told_an_act():
 
 
 def test_face_weight_is_highest_at_the_face():
-    weight = face_weight(torch.tensor([[1.5, 2.5]]), torch.tensor([0.5]), 4)
+    weight = face_weight(torch.tensor([[1.5, 2.5]]), torch.tensor([0.5]), (4, 4))
     assert weight.shape == (1, 1, 1, 4, 4)
     assert int(weight.flatten().argmax()) == 2 * 4 + 1
     assert weight.min() >= 1

@@ -17,7 +17,7 @@ from slotid.backbone.wan import load_wan
 from slotid.train.shards_cache import Shards, ShardWriter, known_keys
 from slotid.train.takes import cut_take, face_alike, find_clips, link, place_alike, read_takes, side_file
 from slotid.train.tracking import Tracker
-from slotid.train.wan_recipe import Batches, Scale, about_shards, add_take, extractor_of, face_weight, plan_wan13b, prepare, train
+from slotid.train.wan_recipe import Batches, Scale, about_shards, add_take, around_face, extractor_of, plan_wan13b, prepare, train
 from slotid.types import Clip, SlotIDError
 
 HERE = Path(__file__).parent
@@ -42,7 +42,7 @@ def test_a_take_is_cut_around_the_face():
     assert 0.4 < x < 0.6 and 0.4 < y < 0.6 and half == pytest.approx(16 / 48, abs=0.01)
     middle = take.film[0, int(y * 32), int(x * 32)].astype(int)
     assert abs(middle - (200, 60, 90)).max() < 8, "the face is where it is said to be"
-    weight = face_weight(torch.tensor([take.focus]), (4, 4))
+    weight = around_face(torch.tensor([take.focus]), (4, 4))
     assert weight.shape == (1, 1, 1, 4, 4) and weight[0, 0, 0, 2, 2] > weight[0, 0, 0, 0, 0] >= 1
     with pytest.raises(SlotIDError, match="3 frames at 8 per second; 5 are needed"):
         small_take(1, 0, frames=3)
