@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from slotid.clip import read_clip
 from slotid.evaluate import controls, subjects
 from slotid.evaluate.cost import parameters
 from slotid.evaluate.footage import Footage
 from slotid.evaluate.judges import Judges
 from slotid.evaluate.progress import Progress
-from slotid.evaluate.reading import Reading, load_table, save_table
-from slotid.evaluate.reconstruction import reconstruction
+from slotid.evaluate.reading import Reading
 from slotid.evaluate.routing import summary
 from slotid.evaluate.score import score
 from slotid.evaluate.shelf import Shelf
@@ -120,7 +118,6 @@ class Study:
         notes = {"seed": settings.seed, "steps": settings.steps, "backbone": settings.backbone, "kit": zlib.crc32(kit.neutral.tobytes())}
         self.shelf.agree(notes)
         self.marks: dict[str, str] = {}
-        self.vae_mark = ""
 
     def seed_of(self, wish: Wish) -> int:
         """The seed of a film: the same for every method and control, so that differences are not luck."""
@@ -200,10 +197,11 @@ class Study:
             for method in s.methods:
                 if workshop.slots(method):
                     statistics[method][who] = workshop.routing(method, who, self.marks[method])
-            for studio in list(studios.values())[:1]:
+            if studios:
                 with tell.timed(IN_VAE):
-                    lost = self._reconstruction(studio.backbone, who)
-                found.vae |= {who: lost} if lost else {}
+                    lost = workshop.reconstruction(who)
+                if lost:
+                    found.vae[who] = lost
         tell.done()
         if s.part is not None:
             return None
@@ -233,24 +231,6 @@ class Study:
             found.sweeps[STEPS] = [str(count) for count in sorted({*s.step_counts, own})]
         own = [f for f in found.films if f.source == main and self._controlled(f.wish)]
         found.films += [Film(name, f.wish, f.path, f.reading, f.values, f.note) for name in as_is for f in own]
-
-    def _reconstruction(self, backbone, who: int) -> dict[str, float] | None:
-        """Of the person's first real film, kept on the shelf."""
-        from torch import nn
-
-        from slotid.identity.weights import fingerprint
-
-        vae = getattr(backbone, "vae", None)
-        if not isinstance(vae, nn.Module):
-            return None
-        self.vae_mark = self.vae_mark or fingerprint(vae)
-        path = self.shelf.path("reconstruction", who, 0).with_suffix(".npz")
-        table = load_table(path, self.vae_mark)
-        if table is None:
-            values = reconstruction(backbone, read_clip(self.shelf.path(controls.RULERS[0], who, 0)).frames)
-            table = {name: np.array(value) for name, value in (values or {}).items()}
-            save_table(path, {"mark": np.array(self.vae_mark), **table})
-        return {name: float(value) for name, value in table.items()}
 
     def _same_weights(self, method: str, studio) -> None:
         from torch import nn

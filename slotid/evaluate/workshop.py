@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
+from slotid.clip import read_clip
 from slotid.evaluate import controls, subjects
 from slotid.evaluate.cost import PeakMemory
 from slotid.evaluate.footage import Footage
 from slotid.evaluate.reading import load_table, save_table
+from slotid.evaluate.reconstruction import reconstruction
 from slotid.evaluate.routing import slot_statistics
 from slotid.evaluate.subjects import Wish
 from slotid.types import Clip, IdentityCode, Request, Result
@@ -70,3 +72,27 @@ class Workshop:
             table = slot_statistics(shown)
             save_table(path, {"mark": np.array(mark), **table})
         return table
+
+    @cached_property
+    def _vae_mark(self) -> str:
+        """Of the VAE, which all studios share; empty where the backbone has none."""
+        from torch import nn
+
+        from slotid.identity.weights import fingerprint
+
+        vae = getattr(next(iter(self.studios.values())).backbone, "vae", None)
+        return fingerprint(vae) if isinstance(vae, nn.Module) else ""
+
+    def reconstruction(self, who: int) -> dict[str, float]:
+        """``reconstruction`` of the person's first real film, kept on the shelf; empty where the VAE cannot read it or there is none."""
+        if not self._vae_mark:
+            return {}
+        shelf = self.footage.shelf
+        path = shelf.path("reconstruction", who, 0).with_suffix(".npz")
+        table = load_table(path, self._vae_mark)
+        if table is None:
+            backbone = next(iter(self.studios.values())).backbone
+            lost = reconstruction(backbone, read_clip(shelf.path(controls.RULERS[0], who, 0)).frames) or {}
+            table = {name: np.array(value) for name, value in lost.items()}
+            save_table(path, {"mark": np.array(self._vae_mark), **table})
+        return {name: float(value) for name, value in table.items()}
