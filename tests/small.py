@@ -13,7 +13,7 @@ from slotid.types import FaceQuality, FaceTrack
 
 SENTENCES = ("a person smiles in a park", "a man talks to the camera", "a woman nods, in a room with warm light")
 SIZES = dict(
-    channels=8, vae_base=8, vae_decoder_base=8, heads=2, head_dim=16, depth=2, ffn=64, frequencies=32,
+    channels=8, motion=0, vae_base=8, vae_decoder_base=8, heads=2, head_dim=16, depth=2, ffn=64, frequencies=32,
     text_width=32, text_length=16, text_depth=1, text_heads=2, text_ffn=48, size=(64, 64), frames=9, frames_min=5, frames_max=17,
     predicts="velocity", time=4, patch_time=1,  # as Wan has it; the embedded pipeline leaves time alone
 )  # fmt: skip

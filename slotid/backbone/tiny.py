@@ -22,9 +22,11 @@ def tiny_config(**sizes: Any) -> dict[str, Any]:
     It predicts the clean latent, so that the stream has room to think beside what it carries of the noise (Li and He 2025,
     arXiv 2511.13720, "Back to basics"). Time is joined in the transformer, where it is learned, and not in the VAE: solved components of
     four frames of a turning head are ghosts, and a decoder that undoes them needs more training than all the rest.
+    With ``motion`` it films what moves beside the picture, in channels of its own (``train.motion``): acts are planned before drawn.
     """
     config = {
-        "channels": 48,
+        "channels": 48,  # of a picture
+        "motion": 0,  # more channels, before those, that hold what moves; the VAE neither fills nor shows them
         "vae_base": 48,
         "vae_decoder_base": 64,  # None: as the encoder's
         "vae_mult": (1, 2, 2),  # the last two equal: the residual VAE adds its average shortcut there
@@ -55,6 +57,53 @@ def tiny_config(**sizes: Any) -> dict[str, Any]:
     if unknown:
         raise SlotIDError(f"Unknown size of the tiny pipeline: {', '.join(sorted(unknown))}; known are {', '.join(config)}.")
     return config | sizes
+
+
+def with_motion(vae, count: int):
+    """The same VAE with ``count`` more latent channels before its own: it leaves them empty (0) and does not show them.
+
+    They are the transformer's (``train.motion``). A VAE that knows of them makes the pipeline one that diffusers runs as it is.
+    """
+    from diffusers import AutoencoderKLWan
+
+    if not count:
+        return vae
+    config = {key: value for key, value in vae.config.items() if not key.startswith("_")}
+    own = config["z_dim"]
+    mean, std = ([first] * count + list(config[name]) for name, first in (("latents_mean", 0.0), ("latents_std", 1.0)))
+    wider = AutoencoderKLWan(**config | {"z_dim": own + count, "latents_mean": mean, "latents_std": std})
+    weights = vae.state_dict()
+    for name, places in motion_places(own, count).items():
+        whole = wider.state_dict()[name].zero_()
+        whole[places] = weights[name]
+        weights[name] = whole
+    wider.load_state_dict(weights)
+    return wider
+
+
+def without_motion(weights: dict, own: int) -> dict:
+    """The weights that ``with_motion`` was given, from those of the VAE it made. ``own``: the channels of a picture."""
+    count = weights["post_quant_conv.weight"].shape[0] - own
+    places = motion_places(own, count)
+    return {name: value[places[name]] if name in places else value for name, value in weights.items()}
+
+
+def motion_places(own: int, count: int) -> dict[str, tuple]:
+    """Where the ``own`` channels lie in each weight of a VAE that has ``count`` empty ones before them, as an index."""
+    import torch
+
+    latent = count + torch.arange(own)
+    both = torch.cat([latent, count + own + latent])  # means, then log variances
+    everything = slice(None)
+    return {
+        "encoder.conv_out.weight": (both,),
+        "encoder.conv_out.bias": (both,),
+        "quant_conv.weight": (both[:, None], both[None]),
+        "quant_conv.bias": (both,),
+        "post_quant_conv.weight": (latent[:, None], latent[None]),
+        "post_quant_conv.bias": (latent,),
+        "decoder.conv_in.weight": (everything, latent),
+    }
 
 
 def build_tokenizer(sentences: Iterable[str], size: int = 2048):
@@ -126,10 +175,10 @@ def build_tiny(seed: int = 0, sentences: Iterable[str] = ("a person looks into t
 
     c = tiny_config(**sizes)
     tokenizer = tokenizer or build_tokenizer(sentences)
-    channels = c["channels"]
+    channels = c["motion"] + c["channels"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vae = tiny_vae(**sizes)
+        vae = with_motion(tiny_vae(**sizes), c["motion"])
         transformer = WanTransformer3DModel(
             patch_size=(c["patch_time"], 2, 2),
             num_attention_heads=c["heads"],

@@ -30,6 +30,7 @@ class SlotConfig:
     """Sizes and choices of the encoder. Saved beside the weights."""
 
     latent_channels: int = 24
+    passed_over: int = 0  # channels of the backbone's latents before those, which its VAE leaves empty
     grid: int = 8  # cells of a crop's latent, both ways
     width: int = 192
     slots: int = 8
@@ -133,9 +134,11 @@ class SlotID(nn.Module, Method):
         """
         c = self.config
         b, t, channels, h, w = latents.shape
-        if channels != c.latent_channels:
-            raise SlotIDError(f"Latents of {channels} channels were given; this encoder reads {c.latent_channels}. Use its own backbone.")
-        latents = latents.to(self.start.dtype)
+        if channels != c.passed_over + c.latent_channels:
+            raise SlotIDError(
+                f"Latents of {channels} channels were given; this encoder reads {c.passed_over + c.latent_channels}. Use its own backbone."
+            )
+        latents = latents[:, :, c.passed_over :].to(self.start.dtype)
         anchors = self._read_anchor(latents[torch.arange(b, device=latents.device), anchor_index])
         if c.reader == "anchor":  # the control with one picture: the same network, every other frame hidden
             seen = seen & (torch.arange(t, device=latents.device)[None] == anchor_index[:, None])

@@ -4,37 +4,69 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slotid.types import SlotIDError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NEW_INPUT = 0.5  # norm of a new channel's input weights, in those of the others
+
 
 def from_assets(assets: Path, out: Path) -> dict[str, Any]:
-    """Writes VAE, tokenizer, latents' scale, text encoder, base and Slot-ID's encoder of ``assets`` into ``out`` as step 0.
+    """Writes VAE, tokenizer, latents' scale, text encoder, base and the methods' encoders of ``assets`` into ``out`` as step 0.
 
-    Every stage then goes on from them; moments of the optimisers are not kept in assets, so rates warm up again.
+    Every stage then goes on from them; moments of the optimisers are not kept in assets, so rates warm up again. Where
+    ``recipes.MOTION_CHANNELS`` asks for more channels than have landed, the base gets them (``widened``).
 
     Raises:
         SlotIDError: ``out`` holds a training already, or ``assets`` no pipeline.
     """
     from safetensors.torch import save_file
 
-    from slotid.backbone.tiny import load_tiny
+    from slotid.backbone.tiny import load_tiny, without_motion
     from slotid.identity.slots import SlotID
     from slotid.train.loop import write_checkpoint
+    from slotid.train.recipes import LATENT_CHANNELS, MOTION_CHANNELS
 
     if (out / "base").exists() or (out / "vae").exists():
         raise SlotIDError(f"{out} holds a training already; give another --out, or go on with that one.")
     backbone = load_tiny(assets)
     (out / "vae").mkdir(parents=True)
-    save_file({name: t.contiguous() for name, t in backbone.vae.state_dict().items()}, out / "vae" / "solved.safetensors")
+    weights = without_motion(backbone.vae.state_dict(), LATENT_CHANNELS)
+    save_file({name: t.contiguous() for name, t in weights.items()}, out / "vae" / "solved.safetensors")
     backbone.tokenizer.save_pretrained(out / "base" / "tokenizer")
     config = backbone.vae.config
-    (out / "base" / "latents.json").write_text(json.dumps([list(config.latents_mean), list(config.latents_std)]))
+    new = LATENT_CHANNELS + MOTION_CHANNELS - len(config.latents_mean)
+    scale = [[0.0] * new + list(config.latents_mean), [1.0] * new + list(config.latents_std)]
+    (out / "base" / "latents.json").write_text(json.dumps(scale))
     parts = {"base": ("transformer", backbone.transformer), "text": ("text_encoder", backbone.text_encoder)}
     if (assets / "identity" / "slots").is_dir():
         parts["slots_start"] = ("method", SlotID.from_pretrained(assets / "identity" / "slots"))
     for stage, (name, net) in parts.items():
         weights = {f"{name}.{key}": p.detach().clone() for key, p in net.named_parameters()}
+        if stage == "base" and new:
+            weights = widened(weights, new, backbone.spec.patch)
         write_checkpoint(out / stage, weights, weights, {}, {"step": 0, "minutes": 0.0})
     return {"stages": ["vae", *parts]}
+
+
+def widened(weights: dict[str, Tensor], count: int, patch: tuple[int, int, int]) -> dict[str, Tensor]:
+    """The weights of a transformer with ``count`` more latent channels before its own: it says nothing about them and is moved by them.
+
+    Outputs start at zero. Inputs do not: with both at zero the new weights grew so slowly that 319 steps taught nothing (LOG.md, tenth
+    training). What it makes of the old channels is another thing at first, and comes back within some hundred steps.
+    """
+    import torch
+
+    first, last = "transformer.patch_embedding.weight", "transformer.proj_out."
+    own = weights[first]  # (width, C, t, h, w)
+    fresh = torch.randn(own.shape[0], count, *own.shape[2:], generator=torch.Generator().manual_seed(0))
+    fresh *= NEW_INPUT * own.transpose(0, 1).flatten(1).norm(dim=1).mean() / fresh.transpose(0, 1).flatten(1).norm(dim=1).mean()
+    found = weights | {first: torch.cat([fresh, own], 1)}
+    cells = patch[0] * patch[1] * patch[2]
+    for name in (last + "weight", last + "bias"):
+        rows = weights[name].unflatten(0, (cells, -1))  # the channel is what runs fastest
+        found[name] = torch.cat([torch.zeros(cells, count, *rows.shape[2:]), rows], 1).flatten(0, 1).contiguous()
+    return found

@@ -28,6 +28,7 @@ TOKENS = ("shape", "detail", "skin", "hair", "trim", "smile", "talk", "pose")
 SHAPE, DETAIL = 8, 32
 TOLD_NOISE = 0.15  # on the told parameters: no two tellings alike, so that a person's films cannot be learned by heart from his numbers
 HIDDEN, SHOWN = 0.6, 0.6  # weights of the lessons about motion
+UNSHOWN = 1.0  # weight of a latent channel that the decoder does not show (``motion``); the others' mean is 1
 TREMBLING = 2.0  # weight of the error's change from frame to frame, see ``bend``
 FEW = 12  # frames of a film, see ``train_base``
 FEW_SHARE = 0.7  # of the steps with films, while the rate does not fall
@@ -164,7 +165,7 @@ def neighbours(which: Tensor | None) -> bool:
 
 @torch.no_grad()
 def channel_weight(backbone, films: Tensor, frames: int = 6, power: float = 0.75) -> Tensor:
-    """(1, C, 1, 1, 1) loss weight of each latent channel, of mean 1: how much a unit of it changes the picture, to ``power``.
+    """(1, C, 1, 1, 1) loss weight of each latent channel: what a unit of it changes in the picture, to ``power``; of mean 1 where it shows.
 
     The solved latents are whitened: a unit of the first channel changes a hundred times as much of the picture (squared) as one of most
     others, and those others are nearly all of an even loss. The error that makes light flicker and mouths blur was cheap. Where a token
@@ -183,7 +184,8 @@ def channel_weight(backbone, films: Tensor, frames: int = 6, power: float = 0.75
         moved[:, channel] += 0.2 * torch.randn(moved[:, channel].shape, generator=generator)
         change[channel] = (backbone.to_pixels(moved) - plain).square().mean()
     weight = change.clamp_min(1e-12).pow(power)
-    return (weight / weight.mean()).view(1, -1, 1, 1, 1)
+    shown = change > 0
+    return torch.where(shown, weight / weight[shown].mean(), UNSHOWN).view(1, -1, 1, 1, 1)
 
 
 def prompt_for(facts: dict[str, str], rng: np.random.Generator, still: bool) -> str:

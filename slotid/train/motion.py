@@ -2,13 +2,22 @@
 
 What an act does to a film is lost among what the head does: told an act, 46 % of the variance of the expression curves is known, and of
 the film's own change over time nothing (0.00, as with a wrong act), because where the head will turn is not told. A base trained on pixels
-alone for 2,400 steps did not use the act at all. Two lessons make it: a middle layer has to tell the true curves (as REPA has it tell
-another network's features, Yu et al. 2024, arXiv 2410.06940), and the predicted film has to show the expressions that the true film shows
-to a small network that reads them from clean latents.
+alone for 2,400 steps did not use the act at all. There are two ways to make it, one at a time (``recipes.MOTION_CHANNELS``):
+
+*Lessons*, by which the landed base learned: a middle layer has to tell the true curves (as REPA has it tell another network's features, Yu
+et al. 2024, arXiv 2410.06940), and the predicted film has to show the expressions that the true film shows to a small network that reads
+them from clean latents. Acts are heard then, and still lost where their phase has to be told from noise (LOG.md, eighth training).
+
+*Channels*: what moves is filmed beside the picture, as VideoJAM (Chefer et al. 2025, arXiv 2502.02492) has a video model predict optical
+flow with appearance: the base denoises both at once and so plans an act before it draws it. Here the channels hold the curves that the film
+was rendered from. Every cell of a frame holds the same numbers, so that noise, which differs from cell to cell, hides them an eighth as
+much as it hides a cell of the picture: they are decided first, by the sentence and by the person's habits. A visitor's film begins from
+noise in them as in all others; nothing of the world is needed to make it.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +29,9 @@ from slotid.train.loop import Learner, Plan, fit
 from slotid.types import SlotIDError
 
 LEAST_SPREAD = 0.05  # of a curve: below it is not worth a scale of its own
+HEAD_SHARE = 0.5  # of the head's and the gaze's turns (in units of 10 degrees) beside an expression's weight
+FIRST, LAST = 0.8, 0.4  # deviation of the first and the last channel; the first of the picture has 1
+PERFORMERS = 600  # people who played for the basis
 
 
 def motion_of(record) -> np.ndarray:
@@ -31,7 +43,10 @@ def motion_of(record) -> np.ndarray:
     seconds = record.seconds
     fps = 1 / float(seconds[1] - seconds[0])
     script = script_from_fact(record.facts["act"])
-    motion = perform(person(record.person).habits, script, take_seed(record.person, record.index), len(seconds), fps)
+    return _curves(perform(person(record.person).habits, script, take_seed(record.person, record.index), len(seconds), fps))
+
+
+def _curves(motion) -> np.ndarray:
     return np.concatenate([motion.expressions, motion.head / 10, motion.gaze / 10], axis=1).astype(np.float32)
 
 
@@ -139,3 +154,41 @@ class MotionLesson(Learner):
         # very near noise the prediction is a mean of many poses, which no reader of frames can read
         sure = ((1 - t) / 0.15).clamp(max=1).view(-1, 1, 1)
         return hidden_loss, ((read(predicted) - shown).square() * sure).mean()
+
+
+@lru_cache(maxsize=1)
+def motion_basis() -> tuple[Tensor, Tensor]:
+    """Mean (M,) and principal directions (M, M) of what training people play, strongest first, each of deviation 1 when projected on.
+
+    Played anew each time (2 s). Directions nearly as strong as one another may come out turned on another machine: once weights that were
+    trained with them land, they have to be kept beside those.
+    """
+    from slotid.world.habits import sample_habits
+    from slotid.world.performance import EXPRESSIONS, perform, reference_script, sample_script
+    from slotid.world.take import take_seed
+
+    played = []
+    for person in range(PERFORMERS):
+        for index, script in enumerate((sample_script, reference_script)):
+            seed = take_seed(person, index)
+            played.append(_curves(perform(sample_habits(person), script(seed), seed, 33, 12.0)))
+    curves = np.concatenate(played).astype(np.float64)
+    weight = np.ones(curves.shape[1])
+    weight[len(EXPRESSIONS) :] = HEAD_SHARE
+    spread, directions = np.linalg.eigh(np.cov((curves * weight).T))
+    order = np.argsort(-spread)
+    directions = weight[:, None] * directions[:, order] / np.sqrt(np.maximum(spread[order], 1e-9))
+    directions *= np.where(directions[np.abs(directions).argmax(0), np.arange(directions.shape[1])] < 0, -1, 1)  # eigh's signs are anyone's
+    return torch.from_numpy(curves.mean(0)).float(), torch.from_numpy(directions).float()
+
+
+def motion_channels(curves: Tensor, count: int) -> Tensor:
+    """Curves (..., M) as ``motion_of`` gives them -> (..., count), the strongest principal directions, falling from FIRST to LAST."""
+    mean, directions = motion_basis()
+    return (curves - mean) @ directions[:, :count] * torch.linspace(FIRST, LAST, count)
+
+
+def fill_motion(films: Tensor, curves: Tensor, count: int) -> None:
+    """Writes the motion (N, T, M) of films (N, C, T, h, w) into their first ``count`` channels, the same in every cell."""
+    told = motion_channels(curves, count).transpose(1, 2)  # (N, count, T)
+    films[:, :count] = told[..., None, None].to(films.dtype)

@@ -34,11 +34,12 @@ from slotid.train.judge_recipes import JUDGES as JUDGES
 from slotid.train.loop import Plan
 from slotid.types import SlotIDError
 
-LATENT_CHANNELS = 48
+LATENT_CHANNELS = 48  # of a picture
+MOTION_CHANNELS = 0  # before those, of what moves in it (``train.motion``): begun with 16, see LOG.md, tenth training
 LEAST_SCALE = 0.4  # deviation of the least important latent channel given to the flow; the first has 1
 LORA_RANK = 16
 READER = {"width": 160, "heads": 5}  # of the encoder: four methods' weights and the pipeline fit in 60 MB so
-TEXT_GUIDANCE, IDENTITY_GUIDANCE = 3.0, 3.0  # equal: two streams a step; why, see LOG.md, fifth training
+TEXT_GUIDANCE, IDENTITY_GUIDANCE = 3.0, 3.0  # equal: two streams a step; why, see LOG.md, fifth and tenth training
 STEPS = 16  # of the sampler; quality against steps is in assets/tiny/REPORT.md
 
 
@@ -72,7 +73,8 @@ def new_backbone(job: Job):
     """
     from transformers import PreTrainedTokenizerFast
 
-    from slotid.backbone.tiny import build_tiny, build_tokenizer
+    from slotid.backbone.tiny import build_tiny, build_tokenizer, with_motion
+    from slotid.train.vae import build_vae
     from slotid.world.captions import WORDS, caption
     from slotid.world.take import direct
 
@@ -82,8 +84,10 @@ def new_backbone(job: Job):
     else:
         tokenizer = build_tokenizer([*WORDS, *(caption(direct(seed, clip).facts, seed) for seed in range(400) for clip in range(2))])
         tokenizer.save_pretrained(folder / "tokenizer")
-    backbone = build_tiny(0, tokenizer=tokenizer, channels=LATENT_CHANNELS)
-    _load_vae(backbone.vae, job)
+    backbone = build_tiny(0, tokenizer=tokenizer, channels=LATENT_CHANNELS, motion=MOTION_CHANNELS)
+    vae = build_vae(LATENT_CHANNELS)
+    _load_vae(vae, job)
+    backbone.vae = with_motion(vae, MOTION_CHANNELS).requires_grad_(False).eval()
     if (folder / "latents.json").exists():
         _set_latents(backbone, *json.loads((folder / "latents.json").read_text()))
     return backbone
@@ -142,10 +146,14 @@ def vae_stills(job: Job, plan: Plan | None) -> dict[str, Any]:
 
 
 def _latents(job: Job, vae, folders: tuple[Path, ...] = ()):
-    """Of the job's clips and stills, or of other folders."""
+    """Of the job's clips and stills, or of other folders, with what moves in them."""
+    from slotid.train.motion import fill_motion
     from slotid.train.pairs import encode_shards
 
-    return [encode_shards(folder, vae, job.out / f"{folder.name}.latents.safetensors") for folder in folders or (job.clips, job.stills)]
+    found = [encode_shards(folder, vae, job.out / f"{folder.name}.latents.safetensors") for folder in folders or (job.clips, job.stills)]
+    for data in found if MOTION_CHANNELS else ():
+        fill_motion(data.films, data.motion, MOTION_CHANNELS)
+    return found
 
 
 def text(job: Job, plan: Plan | None) -> dict[str, Any]:
@@ -172,10 +180,11 @@ def _scaled(backbone, clips, stills, job: Job) -> None:
 
     note = job.out / "base" / "latents.json"
     if not note.exists():
-        rows = torch.cat([d.films.float().transpose(0, 1).flatten(1)[:, :300_000] for d in (clips, stills)], 1)
+        rows = torch.cat([d.films[:, MOTION_CHANNELS:].float().transpose(0, 1).flatten(1)[:, :300_000] for d in (clips, stills)], 1)
         scale = torch.linspace(1.0, LEAST_SCALE, LATENT_CHANNELS)  # fine channels smaller: coarse things are decided first
+        mean, std = rows.mean(1).tolist(), (rows.std(1) / scale).tolist()
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps([rows.mean(1).tolist(), (rows.std(1) / scale).tolist()]))
+        note.write_text(json.dumps([[0.0] * MOTION_CHANNELS + mean, [1.0] * MOTION_CHANNELS + std]))
     _set_latents(backbone, *json.loads(note.read_text()))
 
 
@@ -208,8 +217,10 @@ def base(job: Job, plan: Plan | None) -> dict[str, Any]:
     clips, stills = _latents(job, backbone.vae)
     _scaled(backbone, clips, stills, job)
     _load_text(backbone, job)
-    reader = _motion_reader(clips)
-    load_weights(reader, job.out / "motion" / "checkpoint")
+    reader = None
+    if not MOTION_CHANNELS:  # else the base films motion itself
+        reader = _motion_reader(clips)
+        load_weights(reader, job.out / "motion" / "checkpoint")
     options = {
         "reader": reader,
         "still_share": 0.25,
@@ -252,7 +263,7 @@ def _learner(job: Job, lora: bool, backbone=None, motion=None):
     backbone = trained_base(job) if lora else backbone or new_backbone(job)
     weights = backbone.adopt(LoraPlan(rank=LORA_RANK)) if lora else None
     torch.manual_seed(1)
-    method = kind(SlotConfig(latent_channels=LATENT_CHANNELS, reader=kind.reader, **READER))
+    method = kind(SlotConfig(latent_channels=LATENT_CHANNELS, passed_over=MOTION_CHANNELS, reader=kind.reader, **READER))
     return SlotLearner(method, backbone, PersonEmbedder(), weights, motion)
 
 

@@ -12,7 +12,7 @@ from small import SENTENCES, SIZES, small_backbone, stir
 from slotid import flow
 from slotid.backbone.backbone import LoraPlan, Spec
 from slotid.backbone.registry import backbone_folder
-from slotid.backbone.tiny import TINY_FOLDER, build_tiny, build_tokenizer, load_tiny, save_tiny, tiny_config
+from slotid.backbone.tiny import TINY_FOLDER, build_tiny, build_tokenizer, load_tiny, save_tiny, tiny_config, with_motion, without_motion
 from slotid.guidance import guided, two_streams
 from slotid.types import Conditioning, SlotIDError
 
@@ -72,6 +72,32 @@ def test_diffusers_own_pipeline_makes_what_our_walk_makes(saved):
     *_, (_, x, _) = flow.walk(noise, field, path, "euler")
     assert torch.allclose(x, theirs, atol=2e-4), float((x - theirs).abs().max())
     assert (x - noise).abs().max() > 0.1
+
+
+def test_channels_of_motion_are_left_empty_by_the_vae_and_not_shown():
+    plain = small_backbone(3)
+    wider = with_motion(plain.vae, 2)
+    film = torch.rand(2, 3, 1, 64, 64) * 2 - 1
+    with torch.no_grad():
+        own, latent = plain.vae.encode(film).latent_dist.mode(), wider.encode(film).latent_dist.mode()
+        assert (latent[:, :2] == 0).all() and torch.equal(latent[:, 2:], own) and own.abs().max() > 0.01
+        seen = [wider.decode(torch.cat([motion, own], 1)).sample for motion in (torch.zeros(2, 2, 1, 4, 4), torch.randn(2, 2, 1, 4, 4))]
+        assert torch.equal(*seen) and torch.allclose(seen[0], plain.vae.decode(own).sample, atol=1e-5)
+    assert wider.config.latents_mean[:2] == [0, 0] and wider.config.latents_std[:2] == [1, 1]
+    back = without_motion(wider.state_dict(), 8)
+    assert all(torch.equal(back[name], value) for name, value in plain.vae.state_dict().items())
+
+
+@pytest.mark.parametrize("motion", [0, 3])
+def test_a_pipeline_that_films_motion_runs_in_diffusers_as_it_is(tmp_path, motion):
+    from diffusers import WanPipeline
+
+    save_tiny(small_backbone(7, motion=motion), tmp_path)
+    pipeline = WanPipeline.from_pretrained(tmp_path, dtype=torch.float32, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    sizes = dict(height=64, width=64, num_frames=9, num_inference_steps=2, max_sequence_length=16)
+    film = pipeline("A man talks", output_type="np", **sizes).frames
+    assert film.shape == (1, 9, 64, 64, 3)
 
 
 def test_latents_are_normalised_as_the_vae_says():

@@ -33,3 +33,18 @@ def test_what_was_landed_is_where_the_next_training_starts(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(learner.method.parameters(), slots.parameters(), strict=True))
     with pytest.raises(SlotIDError, match="holds a training already"):
         recipes.run("again", job)
+
+
+def test_a_landed_base_goes_on_with_channels_of_motion_and_draws_the_same_while_they_are_empty(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "MOTION_CHANNELS", 3)
+    job = recipes.Job(tmp_path / "clips", tmp_path / "stills", tmp_path / "out", Path(TINY_FOLDER))
+    recipes.run("again", job)
+    landed, started = load_tiny(), recipes.trained_base(job)
+    assert started.spec.channels == landed.spec.channels + 3 == len(started.vae.config.latents_mean)
+    x, text = torch.randn(1, landed.spec.channels, 2, 8, 8), landed.read(["a person smiles"])
+    with torch.no_grad():
+        before = landed.velocity(x, 0.6, text)
+        still, moved = torch.zeros(1, 3, 2, 8, 8), torch.randn(1, 3, 2, 8, 8)
+        empty, moving = (started.velocity(torch.cat([motion, x], 1), 0.6, text) for motion in (still, moved))
+        assert torch.allclose(empty[:, 3:], before, atol=1e-4) and not torch.allclose(moving[:, 3:], before, atol=1e-2)
+        assert torch.allclose(started.to_pixels(torch.cat([moved, x], 1)), landed.to_pixels(x), atol=1e-5)

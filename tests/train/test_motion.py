@@ -1,4 +1,5 @@
-"""The base is taught motion by the world's truth: curves played again, read from latents, told by a layer, shown by the film."""
+"""The base is taught motion by the world's truth: curves played again, read from latents, told by a layer, shown by the film; or filmed
+beside the picture, as channels that no decoder shows and every token sees."""
 
 from types import SimpleNamespace
 
@@ -8,9 +9,20 @@ import torch
 from small import small_backbone
 from small_world import embedder, world
 
-from slotid.train.base import BaseLearner, train_base
+from slotid.train.base import UNSHOWN, BaseLearner, channel_weight, train_base
 from slotid.train.loop import Plan, load_weights
-from slotid.train.motion import MotionLesson, MotionReader, motion_of, train_reader
+from slotid.train.motion import (
+    FIRST,
+    HEAD_SHARE,
+    LAST,
+    MotionLesson,
+    MotionReader,
+    fill_motion,
+    motion_basis,
+    motion_channels,
+    motion_of,
+    train_reader,
+)
 from slotid.train.pairs import latent_scale
 from slotid.types import SlotIDError
 from slotid.world.take import direct
@@ -75,3 +87,41 @@ def test_the_base_learns_by_the_lessons_and_its_checkpoint_opens_without_them(tm
     with pytest.raises(SlotIDError, match="lesson"):
         load_weights(learner, tmp_path / "base" / "checkpoint", "model")
     load_weights(learner, tmp_path / "base" / "checkpoint", "model", without="lesson.")
+
+
+def played(people):
+    takes = [direct(who, 1, 33, 12.0) for who in people]
+    return torch.from_numpy(
+        np.stack([motion_of(SimpleNamespace(person=t.person.seed, index=1, facts=t.facts, seconds=t.motion.seconds)) for t in takes])
+    )
+
+
+def test_channels_of_motion_tell_most_of_what_people_do_who_never_played_for_them():
+    curves = played(range(700, 760))
+    channels = motion_channels(curves, 16)
+    assert channels.shape == (60, 33, 16)
+    flat = channels.flatten(0, 1)
+    spread = flat.std(0)
+    assert 0.4 < float(spread[0]) / FIRST < 2 and 0.4 < float(spread[-1]) / LAST < 2
+    weight = torch.ones(62)
+    weight[57:] = HEAD_SHARE
+    wanted = (curves - curves.mean((0, 1))).flatten(0, 1) * weight
+    told = flat @ torch.linalg.lstsq(flat, wanted).solution
+    assert 1 - float((wanted - told).square().sum() / wanted.square().sum()) > 0.9
+    assert motion_basis()[1].shape == (62, 62)
+
+
+def test_every_cell_of_a_frame_holds_its_motion_and_the_picture_is_left_alone():
+    curves, films = played([5, 6]), torch.randn(2, 7, 33, 4, 4).half()
+    before = films.clone()
+    fill_motion(films, curves, 3)
+    assert torch.equal(films[:, 3:], before[:, 3:])
+    assert torch.equal(films[:, :3], films[:, :3, :, :1, :1].expand(-1, -1, -1, 4, 4))
+    assert torch.allclose(films[:, :3, :, 0, 0].float(), motion_channels(curves, 3).transpose(1, 2), atol=2e-3)
+
+
+def test_channels_that_do_not_show_cost_what_the_others_cost_in_the_mean():
+    backbone, data = small_backbone(4, motion=3), world(False)
+    films = torch.cat([torch.zeros_like(data.films[:, :3]), data.films], 1)
+    weight = channel_weight(backbone, films, frames=2).flatten()
+    assert weight.shape == (11,) and (weight[:3] == UNSHOWN).all() and abs(float(weight[3:].mean()) - 1) < 1e-5
