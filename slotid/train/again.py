@@ -38,9 +38,9 @@ def from_assets(assets: Path, out: Path) -> dict[str, Any]:
     save_file({name: t.contiguous() for name, t in weights.items()}, out / "vae" / "solved.safetensors")
     backbone.tokenizer.save_pretrained(out / "base" / "tokenizer")
     config = backbone.vae.config
-    new = LATENT_CHANNELS + MOTION_CHANNELS - len(config.latents_mean)
-    scale = [[0.0] * new + list(config.latents_mean), [1.0] * new + list(config.latents_std)]
+    scale = [list(values)[-LATENT_CHANNELS:] for values in (config.latents_mean, config.latents_std)]  # the last are a picture's
     (out / "base" / "latents.json").write_text(json.dumps(scale))
+    new = LATENT_CHANNELS + MOTION_CHANNELS - config.z_dim
     parts = {"base": ("transformer", backbone.transformer), "text": ("text_encoder", backbone.text_encoder)}
     if (assets / "identity" / "slots").is_dir():
         parts["slots_start"] = ("method", SlotID.from_pretrained(assets / "identity" / "slots"))

@@ -108,7 +108,8 @@ def _load_vae(vae, job: Job) -> None:
 
 
 def _set_latents(backbone, mean: list[float], std: list[float]) -> None:
-    backbone.vae.register_to_config(latents_mean=mean, latents_std=std)
+    """``mean`` and ``std`` of a picture's channels; those of motion are scaled as they are told."""
+    backbone.vae.register_to_config(latents_mean=[0.0] * MOTION_CHANNELS + mean, latents_std=[1.0] * MOTION_CHANNELS + std)
 
 
 def vae_solve(job: Job, plan: Plan | None) -> dict[str, Any]:
@@ -182,9 +183,8 @@ def _scaled(backbone, clips, stills, job: Job) -> None:
     if not note.exists():
         rows = torch.cat([d.films[:, MOTION_CHANNELS:].float().transpose(0, 1).flatten(1)[:, :300_000] for d in (clips, stills)], 1)
         scale = torch.linspace(1.0, LEAST_SCALE, LATENT_CHANNELS)  # fine channels smaller: coarse things are decided first
-        mean, std = rows.mean(1).tolist(), (rows.std(1) / scale).tolist()
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps([[0.0] * MOTION_CHANNELS + mean, [1.0] * MOTION_CHANNELS + std]))
+        note.write_text(json.dumps([rows.mean(1).tolist(), (rows.std(1) / scale).tolist()]))
     _set_latents(backbone, *json.loads(note.read_text()))
 
 
