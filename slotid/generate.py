@@ -220,7 +220,7 @@ def generate(studio: Studio, request: Request) -> Iterator[Step | Result]:
     seeded = torch.Generator().manual_seed(request.seed)
     lead = backbone.lead(given)  # latent frames that references take before the film
     x = torch.randn((1, spec.channels, lead + grid[0], *grid[1:]), generator=seeded)
-    x = flow.placed(x, spec.noise_place).to(backbone.device)
+    x = flow.placed(x, spec.noise_place, spec.noise_shared).to(backbone.device)
     path = flow.times(request.steps, spec.shift)
     forwards = _Forwards(studio, empty, text, given)
     boundary = -1.0 if spec.boundary is None else spec.boundary

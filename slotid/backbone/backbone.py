@@ -37,6 +37,7 @@ class Spec:
     frames_max: int = 49
     shift: float = 3.0  # of the sampling times, see flow.times
     noise_place: float = 0.0  # of the mean of the noise, see flow.placed
+    noise_shared: int = 0  # channels whose noise is the same in every cell of a frame, see flow.placed
     steps: int = 16
     text_guidance: float = 3.0
     text_guidance_low: float | None = None  # of the low-noise expert, where the wish says nothing; None: the same

@@ -223,6 +223,7 @@ def build_tiny(seed: int = 0, sentences: Iterable[str] = ("a person looks into t
         frames_max=c["frames_max"],
         shift=c["shift"],
         noise_place=c["noise_place"],
+        noise_shared=c["motion"],
         predicts=c["predicts"],
         whole_words=True,
     )

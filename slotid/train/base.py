@@ -89,7 +89,7 @@ class BaseLearner(Learner):
         """Loss and numbers to log of a batch as ``take_batch`` makes it, with ``keep`` (B, 8) or None and ``late``."""
         x0, keep = batch["x0"], batch["keep"]
         t = training_times(len(x0), batch["late"]).to(x0)
-        noise = flow.placed(torch.randn_like(x0), self.backbone.spec.noise_place)
+        noise = flow.placed(torch.randn_like(x0), self.backbone.spec.noise_place, self.backbone.spec.noise_shared)
         with torch.no_grad():
             text = self.backbone.read(batch["prompts"])
         told = batch["vectors"] + TOLD_NOISE * torch.randn_like(batch["vectors"])

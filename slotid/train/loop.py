@@ -39,6 +39,7 @@ class Plan:
     clip: float = 1.0
     ema: float = 0.999  # 0: none
     accumulate: int = 1
+    apart: int = 1  # steps that each of several processes takes alone before their weights are averaged; 1: gradients are, at every step
     precision: str = "no"  # accelerate's: "no", "bf16", "fp16"
     save_minutes: float = 5.0
     seed: int = 0
@@ -225,7 +226,11 @@ def fit(
     plain = optimizers(module, plan)
     ema = Ema(module, plan.ema) if plan.ema else None
     first, spent = _resume(out, module, ema, plain)
-    wrapped, *prepared = accelerator.prepare(module, *plain)
+    apart = plan.apart > 1 and accelerator.num_processes > 1  # local SGD (arXiv 1805.09767): no step waits for another process's
+    wrapped = accelerator.prepare_model(module, evaluation_mode=apart)
+    prepared = [accelerator.prepare_optimizer(optimizer) for optimizer in plain]
+    if apart:
+        _average(accelerator, parameters)
     started = saved = time.time()
     log = open(out / "log.jsonl", "a") if accelerator.is_main_process else open(os.devnull, "w")
     sums: dict[str, float] = {}
@@ -257,10 +262,13 @@ def fit(
             value += float(loss.detach()) / plan.accumulate
         if ema:
             ema.update(accelerator.unwrap_model(wrapped), step)
-        done = step + 1
-        late = minutes is not None and time.time() - started > minutes * 60
-        due = late or done == plan.steps or time.time() - saved > plan.save_minutes * 60
-        value, late, due = _agreed(accelerator, value, late, due)
+        done, late, due = step + 1, False, False
+        if not apart or done % plan.apart == 0 or done == plan.steps:
+            if apart:
+                _average(accelerator, parameters)
+            late = minutes is not None and time.time() - started > minutes * 60
+            due = late or done == plan.steps or time.time() - saved > plan.save_minutes * 60
+            value, late, due = _agreed(accelerator, value, late, due)
         if not math.isfinite(value):
             raise SlotIDError(f"The loss became {value} at step {step}: lower the learning rate and resume from {out}.")
         for k, v in {"loss": value, **numbers}.items():
@@ -282,6 +290,14 @@ def fit(
             break
     log.close()
     return last
+
+
+@torch.no_grad()
+def _average(accelerator: Any, parameters: Sequence[nn.Parameter]) -> None:
+    """Every process's weights become the mean of all."""
+    flat = accelerator.reduce(torch.nn.utils.parameters_to_vector(parameters), "mean")
+    for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.copy_(part.view_as(parameter))
 
 
 def _agreed(accelerator: Any, loss: float, late: bool, due: bool) -> tuple[float, bool, bool]:

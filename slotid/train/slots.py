@@ -110,7 +110,7 @@ class SlotLearner(Learner):
     def _flow(self, tokens: Tensor, batch: dict) -> Tensor:
         backbone, x0 = self.backbone[0], batch["x0"]
         t = flow.sample_times(len(x0), backbone.spec.shift).to(x0)
-        noise = flow.placed(torch.randn_like(x0), backbone.spec.noise_place)
+        noise = flow.placed(torch.randn_like(x0), backbone.spec.noise_place, backbone.spec.noise_shared)
         with moments(backbone.transformer, batch["moments"], batch["of"]):
             predicted = backbone.velocity(flow.at(x0, noise, t), t, batch["text"], Conditioning(context=tokens, lora=1.0))
         return flow.loss(predicted, flow.target(x0, noise), batch["weight"] * time_weight(backbone, t))

@@ -41,6 +41,17 @@ def test_law_7_noise_is_standard_around_a_mean_that_tells_places():
     assert apart.min() > 1.9, "no two places look alike"
 
 
+def test_law_7_shared_noise_tells_what_its_cells_would_together():
+    plain = torch.randn((2000, 6, 2, 4, 4), generator=torch.Generator().manual_seed(0))
+    drawn = flow.placed(plain, 0.0, shared=2)
+    assert torch.equal(drawn[:, 2:], plain[:, 2:]) and torch.equal(flow.placed(plain, 0.0), plain)
+    assert torch.equal(drawn[:, :2], drawn[:, :2, :, :1, :1].expand(-1, -1, -1, 4, 4)), "the same in every cell of a frame"
+    assert torch.allclose(drawn[:, :2].mean((3, 4)), plain[:, :2].mean((3, 4)), atol=1e-6)
+    assert drawn[:, :2].std() == pytest.approx(1 / 4, rel=0.05)
+    both = flow.placed(plain, 0.5, shared=2)
+    assert torch.allclose(both - flow.place_code(6, (4, 4), 0.5), drawn, atol=1e-6)
+
+
 def test_law_7_a_place_code_fits_any_size_and_few_channels():
     large, small = flow.place_code(48, (16, 24), 1.0), flow.place_code(48, (8, 12), 1.0)
     halved = torch.nn.functional.avg_pool2d(large[:, :, 0], 2)[:, :, None]

@@ -1,15 +1,19 @@
 """The loop: a resumed run equals an uninterrupted one, files are safetensors, a broken loss is told."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from slotid.train.loop import Plan, adamw8bit, fit, load_weights, rate
+from slotid.train.loop import Plan, adamw8bit, fit, load_weights, rate, step_rng
 from slotid.types import SlotIDError
 
 
@@ -122,6 +126,53 @@ def test_accumulated_parts_are_one_larger_batch(tmp_path):
     once = fit(one, replace(PLAN, steps=1, clip=0.0, ema=0.0), tmp_path / "one", lambda rng, step: both, plain)
     assert told["loss"] == pytest.approx(once["loss"], abs=1e-5)
     assert torch.allclose(two.layer.weight, one.layer.weight, atol=1e-6)
+
+
+TWO = """
+import sys
+sys.path[:0] = {paths!r}
+from test_loop import PLAN, Line, batch_at, loss_of
+from dataclasses import replace
+from pathlib import Path
+from slotid.train.loop import fit
+fit(Line(), replace(PLAN, steps={steps}, apart={apart}), Path({out!r}), batch_at, loss_of)
+"""
+
+
+@pytest.mark.parametrize("apart", [1, 3])
+def test_two_processes_average_gradients_or_meet_now_and_then(tmp_path, apart):
+    """Against the same steps made by hand, one learner a process. The last step, the eighth, meets before its turn."""
+    plan = replace(PLAN, steps=8, apart=apart)
+    pair, first = (Line(), Line()), Line()
+    optimizers = [
+        torch.optim.AdamW([*line.layer.parameters()], lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay) for line in pair
+    ]
+    for step in range(plan.steps):
+        for rank, (line, optimizer) in enumerate(zip(pair, optimizers, strict=True)):
+            rng = step_rng(plan, step, rank)
+            torch.manual_seed(int(rng.integers(2**62)))
+            optimizer.param_groups[0]["lr"] = rate(plan, step)
+            optimizer.zero_grad()
+            loss_of(line, batch_at(rng, step))[0].backward()
+        both = list(zip(*(line.layer.parameters() for line in pair), strict=True))
+        if apart == 1:
+            for one, other in both:
+                one.grad = other.grad = (one.grad + other.grad) / 2
+        for line, optimizer in zip(pair, optimizers, strict=True):
+            nn.utils.clip_grad_norm_(line.layer.parameters(), plan.clip)
+            optimizer.step()
+        if step in (2, 5, 7):
+            for one, other in both:
+                one.data = (one.data + other.data) / 2
+                other.data = one.data.clone()
+    here = Path(__file__).parent
+    (tmp_path / "run.py").write_text(TWO.format(paths=[str(here), str(here.parents[1])], steps=8, apart=apart, out=str(tmp_path / "out")))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(tmp_path / "run.py")]
+    run = subprocess.run(launch, env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    found = load_file(tmp_path / "out/checkpoint/model.safetensors")
+    assert not torch.equal(found["layer.weight"], first.layer.weight)
+    assert torch.allclose(found["layer.weight"], pair[0].layer.weight, atol=1e-6)
 
 
 def test_it_learns_and_leaves_frozen_weights_alone(tmp_path):
