@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slotid import __version__
+from slotid.pixels import in_bytes
 from slotid.types import Clip, Conditioning, FaceTrack, IdentityCode, Request, Result, SlotIDError, Step, Stream
 
 if TYPE_CHECKING:
@@ -295,8 +296,7 @@ def _to_frames(backbone: Backbone, latent: Tensor) -> np.ndarray:
     import torch
 
     with torch.no_grad():
-        pixels = backbone.to_pixels(latent)[0].float()
-    return ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 3, 0).cpu().numpy()
+        return in_bytes(backbone.to_pixels(latent)[0].transpose(0, 1))
 
 
 def _likeness(face: FaceTrack, film: Clip) -> np.ndarray:

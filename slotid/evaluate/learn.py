@@ -24,6 +24,7 @@ from slotid.evaluate.lessons import FILM, HELD_OUT, INTRODUCTION, Lessons, act_t
 from slotid.evaluate.networks import contrast, in_ball
 from slotid.evaluate.schooling import school
 from slotid.evaluate.simulate import BANK_TAKES, Bank, Measuring, fit_measuring, perform_bank
+from slotid.pixels import signed
 from slotid.types import SlotIDError
 from slotid.world.person import PERSON_LAYOUT
 from slotid.world.splits import SPLITS
@@ -144,10 +145,6 @@ def varied(faces: Tensor) -> Tensor:
     return (x + 0.03 * torch.rand(count, 1, 1, 1) * torch.randn_like(x)).clamp(-1, 1)
 
 
-def _to_tensor(pictures: np.ndarray) -> Tensor:
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 def _half():
     """bfloat16 where it pays: convolutions run twice as fast on processors that have it, and no slower on others."""
     return torch.autocast("cpu", torch.bfloat16)
@@ -168,7 +165,7 @@ def _teach_looks(out: Path, judges: Path, world: Lessons, still: Lessons | None,
         who = rng.permutation(len(rows_of))[: how.batch]
         a, b = np.array([rng.choice(rows_of[k], 2, replace=False) for k in who]).T
         rows = np.concatenate([a, b])
-        x = varied(_to_tensor(faces[rows, rng.integers(0, faces.shape[1], len(rows))]))
+        x = varied(signed(faces[rows, rng.integers(0, faces.shape[1], len(rows))]))
         with _half():
             raw = learner.net.raw(x)
         raw = raw.float()
@@ -319,7 +316,7 @@ def _teach_facts(out: Path, judges: Path, world: Lessons, still: Lessons | None,
             logits = learner.acts(torch.from_numpy(values), torch.from_numpy(seen))
         act = F.cross_entropy(logits, torch.from_numpy(np.concatenate([told[which][who], real_told[own]])))
         rows = rng.integers(0, len(frames), how.batch // 2)
-        x = varied(_to_tensor(frames[rows, rng.integers(0, frames.shape[1], len(rows))]))
+        x = varied(signed(frames[rows, rng.integers(0, frames.shape[1], len(rows))]))
         with _half():
             found = learner.scene(x)
         scene = sum(F.cross_entropy(found[name].float(), torch.from_numpy(labels[name][rows])) for name in found) / len(found)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from slotid.pixels import signed
+
 FACE_PIXELS = 64
 FRAME_PIXELS = 64
 
@@ -102,9 +104,7 @@ def in_ball(raw: Tensor) -> Tensor:
 
 def pictures(frames, size: int) -> Tensor:
     """(T, H, W, 3) uint8 -> (T, 3, size, size) in [-1, 1], shrunk by averaging."""
-    import numpy as np
-
-    x = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    x = signed(frames)
     if x.shape[-2:] != (size, size):
         x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     return x

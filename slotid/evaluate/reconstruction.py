@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from slotid.evaluate.metrics import flicker
+from slotid.pixels import signed
 
 
 def psnr(frames: np.ndarray, others: np.ndarray) -> float:
@@ -26,7 +27,7 @@ def through_vae(backbone: Any, frames: np.ndarray) -> np.ndarray | None:
     if frames.shape[1] % spec.space or frames.shape[2] % spec.space:
         return None
     count = (len(frames) - 1) // spec.time * spec.time + 1
-    video = torch.from_numpy(np.ascontiguousarray(frames[:count])).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    video = signed(frames[:count]).transpose(0, 1)[None]
     with torch.no_grad():
         back = backbone.to_pixels(backbone.to_latent(video)).float().cpu().clamp(-1, 1)
     return ((back[0].permute(1, 2, 3, 0) + 1) * 127.5).numpy()

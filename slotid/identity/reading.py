@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from slotid.pixels import in_bytes, signed
 from slotid.types import FaceTrack
 
 
@@ -29,10 +30,9 @@ def choose_anchor(face: FaceTrack) -> int:
 
 def crops_to_video(crops: np.ndarray, size: int):
     """(T, C, C, 3) uint8 -> (T, 3, 1, size, size) float in [-1, 1]: every crop a video of one frame."""
-    import torch
     import torch.nn.functional as F
 
-    video = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    video = signed(crops)
     if video.shape[-1] != size:
         video = F.interpolate(video, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     return video[:, :, None]
@@ -40,5 +40,4 @@ def crops_to_video(crops: np.ndarray, size: int):
 
 def small_crops(crops: np.ndarray, size: int) -> np.ndarray:
     """(T, C, C, 3) uint8 -> (T, size, size, 3) uint8, for display."""
-    video = crops_to_video(crops, size)[:, :, 0]
-    return ((video.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    return in_bytes(crops_to_video(crops, size)[:, :, 0])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from slotid.backbone.stills import StillConvs
+from slotid.pixels import signed
 from slotid.train.loop import Plan, fit
 from slotid.train.pairs import SolvedEncoder, face_weight
 
@@ -114,7 +115,7 @@ def decoder_loss(vae: nn.Module, latent: Tensor, video: Tensor, weight: Tensor, 
 
 def to_video(frames: np.ndarray) -> Tensor:
     """uint8 (B, T, H, W, 3) -> float (B, 3, T, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+    return signed(frames).transpose(1, 2)
 
 
 def face_pixels(points5: np.ndarray, size: int, extra: float = 3.0) -> Tensor:

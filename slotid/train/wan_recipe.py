@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from slotid import flow
 from slotid.identity.slots import SlotConfig, SlotID
+from slotid.pixels import signed
 from slotid.train.base import time_weight
 from slotid.train.loop import Plan, adamw, adamw8bit, fit
 from slotid.train.pairs import face_weight
@@ -105,7 +106,7 @@ def encode_take(take: Take, backbone, extractor: Callable[[Tensor], Tensor], cro
     """A take as a training step needs it: latent film, crop features, caption embedding. Half precision."""
     from slotid.identity.reading import crops_to_video
 
-    film = torch.from_numpy(np.ascontiguousarray(take.film)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    film = signed(take.film).transpose(0, 1)[None]
     crops = crops_to_video(take.crops, crop)
     text = backbone.read([take.caption])[0]
     length = int((text.abs().sum(-1) > 0).sum())

@@ -15,14 +15,15 @@ RULES = {  # part: what it may import of slotid, beside itself and the nouns
     "clip_write": {"clip"},
     "film": {"clip", "clip_write"},
     "flow": set(),
+    "pixels": set(),
     "guidance": set(),
     "backbone/layers": set(),
     "backbone": {"backbone/layers", "flow"},
     "face": {"clip"},
-    "identity": {"backbone/layers", "guidance", "flow"},
-    "generate": {"clip", "face", "identity", "backbone", "backbone/layers", "flow", "guidance"},
+    "identity": {"backbone/layers", "guidance", "flow", "pixels"},
+    "generate": {"clip", "face", "identity", "backbone", "backbone/layers", "flow", "guidance", "pixels"},
 }
-BELOW = {"clip", "clip_write", "film", "flow", "guidance", "backbone/layers", "backbone", "face", "identity", "generate"}
+BELOW = {"clip", "clip_write", "film", "flow", "pixels", "guidance", "backbone/layers", "backbone", "face", "identity", "generate"}
 RULES |= {
     "show": BELOW,
     "world": BELOW,
