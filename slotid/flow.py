@@ -39,6 +39,14 @@ def placed(noise: Tensor, place: float, shared: int = 0) -> Tensor:
     return noise + place_code(noise.shape[1], noise.shape[-2:], place).to(noise) if place else noise
 
 
+def unplanned(x: Tensor, shared: int, generator: torch.Generator | None = None) -> Tensor:
+    """A film on its way (B, C, T', h, w) whose first ``shared`` channels, those that ``placed`` makes alike in every cell of a frame, tell
+    nothing: standard noise in each cell, whatever t is. The base knows these at sight, has learned to draw without them, and so shows what
+    a plan changes (guidance by it: VideoJAM's inner guidance, arXiv 2502.02492)."""
+    empty = torch.randn(x[:, :shared].shape, generator=generator, device=generator.device if generator else x.device)
+    return torch.cat([empty.to(x), x[:, shared:]], 1)
+
+
 def place_code(channels: int, size: Sequence[int], amplitude: float) -> Tensor:
     """(1, channels, 1, h, w) that tells a token where in the picture it is: the 15 lowest cosines of the plane, one in each of the last
     channels (the least important ones), each of root mean square ``amplitude``.

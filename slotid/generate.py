@@ -16,7 +16,7 @@ from slotid.types import Clip, Conditioning, FaceTrack, IdentityCode, Request, R
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from slotid.backbone.backbone import Backbone
     from slotid.identity.method import Method
@@ -188,6 +188,7 @@ def generate(studio: Studio, request: Request) -> Iterator[Step | Result]:
     import torch
 
     from slotid import flow
+    from slotid.guidance import with_plan
 
     backbone, method, spec = studio.backbone, studio.method, studio.backbone.spec
     asked, request = request, resolve(studio, request)
@@ -223,11 +224,11 @@ def generate(studio: Studio, request: Request) -> Iterator[Step | Result]:
     x = torch.randn((1, spec.channels, lead + grid[0], *grid[1:]), generator=seeded)
     x = flow.placed(x, spec.noise_place, spec.noise_shared).to(backbone.device)
     path = flow.times(request.steps, spec.shift)
-    forwards = _Forwards(studio, empty, text, given)
+    forwards = _Forwards(studio, empty, text, given, seeded)
     boundary = -1.0 if spec.boundary is None else spec.boundary
     walk = flow.walk(
         x,
-        lambda x, t: forwards.guided(streams if t >= boundary else late, x, t),
+        lambda x, t: forwards.guided(with_plan(streams if t >= boundary else late, spec.plan_guidance, t), x, t),
         path,
         refine=lambda x0, t: method.refine(x0, backbone.to_pixels, t),
     )
@@ -263,8 +264,8 @@ def generate(studio: Studio, request: Request) -> Iterator[Step | Result]:
 class _Forwards:
     """The forwards of one film. Texts and conditioning stay the same objects, so that their keys and values are computed once."""
 
-    def __init__(self, studio: Studio, empty: Tensor, text: Tensor, given: Conditioning) -> None:
-        self.studio, self.given, self.plain = studio, given, Conditioning()
+    def __init__(self, studio: Studio, empty: Tensor, text: Tensor, given: Conditioning, seeded: Generator) -> None:
+        self.studio, self.given, self.plain, self.seeded = studio, given, Conditioning(), seeded
         self.texts: dict[tuple[bool, ...], Tensor] = {(False,): empty, (True,): text}
         self.caches: dict[tuple[bool, tuple[bool, ...]], dict] = {}
 
@@ -275,11 +276,21 @@ class _Forwards:
         return guided(streams, lambda group: self._group(group, x, t))
 
     def _group(self, group: list[Stream], x: Tensor, t: float) -> list[Tensor]:
-        identity = group[0].identity
-        if not self.studio.together:
-            return [self._velocity(x, t, identity, (stream.text,)) for stream in group]
-        which = tuple(stream.text for stream in group)
-        return list(self._velocity(x.expand(len(group), -1, -1, -1, -1), t, identity, which).split(1))
+        import torch
+
+        from slotid import flow
+
+        identity, shared = group[0].identity, self.studio.backbone.spec.noise_shared
+        seen = [x if stream.planned else flow.unplanned(x, shared, self.seeded) for stream in group]
+        if self.studio.together:
+            found = list(self._velocity(torch.cat(seen), t, identity, tuple(stream.text for stream in group)).split(1))
+        else:
+            found = [self._velocity(one, t, identity, (stream.text,)) for one, stream in zip(seen, group, strict=True)]
+        plan = {stream.text: one[:, :shared] for stream, one in zip(group, found, strict=True) if stream.planned}
+        # who does not see the plan says nothing of it: there, the two streams of ``with_plan`` are one
+        return [
+            one if stream.planned else torch.cat([plan[stream.text], one[:, shared:]], 1) for stream, one in zip(group, found, strict=True)
+        ]
 
     def _velocity(self, x: Tensor, t: float, identity: bool, which: tuple[bool, ...]) -> Tensor:
         import torch

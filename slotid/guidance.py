@@ -9,10 +9,13 @@ less at the same likeness (LOG.md, fifth training). Strength 0 *is* no identity,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
 from slotid.types import Stream
+
+PLAN_KNOWN = 0.85  # time below which most of a film's motion is settled (LOG.md, eleventh training)
 
 
 def _kept(streams: Sequence[Stream]) -> list[Stream]:
@@ -30,6 +33,18 @@ def three_streams(text_guidance: float, identity_guidance: float, strength: floa
         return two_streams(text_guidance)
     pull = strength * identity_guidance
     return _kept([Stream(1 - pull, False, False), Stream(pull - text_guidance, False, True), Stream(text_guidance, True, True)])
+
+
+def with_plan(streams: Sequence[Stream], plan_guidance: float, t: float = 0.0) -> list[Stream]:
+    """The streams and g_p [v(id, text) - v(id, text, no plan)] besides: what a film's own plan of motion changes in its picture.
+
+    VideoJAM's inner guidance (arXiv 2502.02492), for backbones that film what moves in channels of their own (``Spec.noise_shared``).
+    Only below PLAN_KNOWN: before, there is no plan yet that a picture could follow, and a step costs a stream less.
+    """
+    if t >= PLAN_KNOWN:
+        return list(streams)
+    *others, told = streams  # the last is told the most
+    return [*others, *_kept([replace(told, weight=told.weight + plan_guidance), replace(told, weight=-plan_guidance, planned=False)])]
 
 
 def guided(streams: Sequence[Stream], velocity_of: Callable[[list[Stream]], Sequence[Tensor]]) -> Tensor:

@@ -87,6 +87,7 @@ class Stream:
     weight: float
     text: bool
     identity: bool
+    planned: bool = True  # False: without the film's own plan of motion (``flow.unplanned``)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class Spec:
     predicts: str = "velocity"  # what the transformer's output means: "velocity", or "sample", the clean latent
     boundary: float | None = None  # time in [0, 1] below which a second expert takes over; None: there is one
     identity_guidance: float = 1.5
+    plan_guidance: float = 0.0  # where there are shared channels, see guidance.with_plan
     max_prompt_chars: int = 1000
     whole_words: bool = False  # True: the tokenizer holds every word the backbone has learned as one token
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ def from_assets(assets: Path, out: Path) -> dict[str, Any]:
     from slotid.backbone.tiny import load_tiny, without_motion
     from slotid.identity.slots import SlotID
     from slotid.train.loop import write_checkpoint
-    from slotid.train.recipes import LATENT_CHANNELS, MOTION_CHANNELS
+    from slotid.train.recipes import LATENT_CHANNELS, MOTION_CHANNELS, MOTION_FILE
 
     if (out / "base").exists() or (out / "vae").exists():
         raise SlotIDError(f"{out} holds a training already; give another --out, or go on with that one.")
@@ -41,6 +42,8 @@ def from_assets(assets: Path, out: Path) -> dict[str, Any]:
     scale = [list(values)[-LATENT_CHANNELS:] for values in (config.latents_mean, config.latents_std)]  # the last are a picture's
     (out / "base" / "latents.json").write_text(json.dumps(scale))
     new = LATENT_CHANNELS + MOTION_CHANNELS - config.z_dim
+    if not new and (assets / MOTION_FILE).exists():
+        shutil.copyfile(assets / MOTION_FILE, out / "base" / MOTION_FILE)
     parts = {"base": ("transformer", backbone.transformer), "text": ("text_encoder", backbone.text_encoder)}
     if (assets / "identity" / "slots").is_dir():
         parts["slots_start"] = ("method", SlotID.from_pretrained(assets / "identity" / "slots"))

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from slotid import flow
 from slotid.train.loop import Learner, Plan, fit
-from slotid.train.motion import MotionLesson, MotionReader
 from slotid.train.pairs import Latents, face_weight, latent_scale
 from slotid.types import Conditioning
 
@@ -27,8 +26,8 @@ from slotid.types import Conditioning
 TOKENS = ("shape", "detail", "skin", "hair", "trim", "smile", "talk", "pose")
 SHAPE, DETAIL = 8, 32
 TOLD_NOISE = 0.15  # on the told parameters: no two tellings alike, so that a person's films cannot be learned by heart from his numbers
-HIDDEN, SHOWN = 0.6, 0.6  # weights of the lessons about motion
 UNSHOWN = 1.0  # weight of a latent channel that the decoder does not show (``motion``); the others' mean is 1
+UNPLANNED = 0.12  # share of the films that are drawn without their channels of motion, see ``flow.unplanned``
 TREMBLING = 2.0  # weight of the error's change from frame to frame, see ``bend``
 FEW = 12  # frames of a film, see ``train_base``
 FEW_SHARE = 0.7  # of the steps with films, while the rate does not fall
@@ -72,21 +71,20 @@ class PersonEmbedder(nn.Module):
 class BaseLearner(Learner):
     """The transformer of a backbone with the person embedder, unfrozen, for ``loop.fit``. The text encoder has learned before."""
 
-    def __init__(self, backbone, embedder: PersonEmbedder, lesson: MotionLesson | None = None, channels: Tensor | None = None):
+    def __init__(self, backbone, embedder: PersonEmbedder, channels: Tensor | None = None):
         """``channels``: ``channel_weight``; None: all cost the same."""
         super().__init__()
         self.backbone = backbone  # not a module: registers nothing
         self.transformer = backbone.transformer
         self.embedder = [embedder]  # in a list: it is fixed, not trained and not saved
         self.transformer.requires_grad_(True)
-        self.lesson = lesson
         self.register_buffer("channels", torch.ones(1) if channels is None else channels, persistent=False)
 
     def beside(self) -> list[nn.Module]:
         return [*self.embedder, *self.backbone.parts().values()]
 
-    def forward(self, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and numbers to log of a batch as ``take_batch`` makes it, with ``keep`` (B, 8) or None and ``late``."""
+    def forward(self, batch: dict) -> Tensor:
+        """Loss of a batch as ``take_batch`` makes it, with ``keep`` (B, 8) or None and ``late``."""
         x0, keep = batch["x0"], batch["keep"]
         t = training_times(len(x0), batch["late"]).to(x0)
         noise = flow.placed(torch.randn_like(x0), self.backbone.spec.noise_place, self.backbone.spec.noise_shared)
@@ -94,17 +92,19 @@ class BaseLearner(Learner):
             text = self.backbone.read(batch["prompts"])
         told = batch["vectors"] + TOLD_NOISE * torch.randn_like(batch["vectors"])
         context = self.embedder[0](told) * keep[..., None] if keep is not None else None
-        noisy = flow.at(x0, noise, t)
+        noisy, charged = flow.at(x0, noise, t), self.channels
+        if shared := self.backbone.spec.noise_shared:
+            lost = (torch.rand(len(x0), 1, 1, 1, 1) < UNPLANNED).to(x0)
+            noisy = torch.lerp(noisy, flow.unplanned(noisy, shared), lost)
+            picture = torch.arange(x0.shape[1]).view(1, -1, 1, 1, 1) >= shared
+            charged = charged * torch.maximum(picture.to(x0), 1 - lost)  # of what is lost nothing is asked
         with moments(self.transformer, batch["moments"], batch["of"]):
             predicted = self.backbone.velocity(noisy, t, text, Conditioning(context=context))
-        target, timed = flow.target(x0, noise), self.channels * time_weight(self.backbone, t)
+        target, timed = flow.target(x0, noise), charged * time_weight(self.backbone, t)
         loss = flow.loss(predicted, target, batch["weight"] * timed)
         if x0.shape[2] > 2 and neighbours(batch["moments"]):
             loss = loss + TREMBLING * flow.loss(bend(predicted), bend(target), timed)
-        if self.lesson is None:
-            return loss, {}
-        hidden, shown = self.lesson(flow.clean(noisy, predicted, t), x0, batch["motion"], t)
-        return loss + HIDDEN * hidden + SHOWN * shown, {"hidden": hidden.detach(), "shown": shown.detach()}
+        return loss
 
 
 @contextmanager
@@ -238,14 +238,12 @@ def take_batch(
     if data.sparse:
         which = rng.integers(0, films.shape[2], count)
         films = films[torch.arange(count), :, which][:, :, None].expand(-1, -1, patch, -1, -1)
-        motion = data.motion[rows, which][:, None].expand(-1, patch, -1)
         focus, reach = data.focus[rows, which], data.reach[rows, which]
     else:
-        motion = data.motion[rows]
         if few is not None:
             chosen = pick_moments(rng, total, few)
             frames = (chosen[:, None] * patch + torch.arange(patch)).flatten()
-            films, motion = films[:, :, frames], motion[:, frames]
+            films = films[:, :, frames]
         focus, reach = data.focus[rows, 0], data.reach[rows, 0]
     still = data.sparse
     prompts = ["" if rng.random() < 0.1 else prompt_for(data.facts[r], rng, still) for r in rows]
@@ -256,7 +254,6 @@ def take_batch(
         "weight": face_weight(focus, reach, films.shape[-2:]),
         "prompts": prompts,
         "vectors": data.vectors[rows],
-        "motion": motion,
         "moments": chosen,
         "of": total,
     }
@@ -273,25 +270,19 @@ def train_base(
     still_share: float,
     compiled: bool = False,
     still_factor: int = 8,
-    reader: MotionReader | None = None,
     **kwargs,
 ) -> dict[str, float]:
     """Trains the base. A step is ``plan.batch`` films, or ``still_factor`` times as many single frames, or FEW frames of so many films as
     cost the same: the moments of one film are much alike, and more films a step teach more (as images with most of their tokens left out
     do, Sehwag et al. 2024, arXiv 2407.15811). Whole films are all that is seen while the rate falls.
 
-    ``reader``: teaches motion by the world's truth, see ``motion``. ``compiled``: torch.compile of the blocks, a sixth faster on a CPU;
-    needs a C++ compiler.
+    ``compiled``: torch.compile of the blocks, a sixth faster on a CPU; needs a C++ compiler.
     """
-    blocks = backbone.transformer.blocks
-    middle = len(blocks) * 5 // 8  # what it tells must still become a picture
     patch = backbone.spec.patch[0]
-    lesson = MotionLesson(reader, backbone.spec.width, patch, blocks[middle]) if reader is not None else None
-    learner = BaseLearner(backbone, embedder, lesson, channel_weight(backbone, clips.films))
+    learner = BaseLearner(backbone, embedder, channel_weight(backbone, clips.films))
     if compiled:
-        for number, block in enumerate(blocks):
-            if number != middle or lesson is None:  # a hook's side effect does not belong into a compiled block
-                block.compile()
+        for block in backbone.transformer.blocks:
+            block.compile()
     mean, std = latent_scale(backbone)
     moments_of, few, chance = clips.films.shape[2] // patch, FEW // patch, how_often(clips)
 
@@ -308,9 +299,7 @@ def train_base(
         return batch | {"keep": keep if rng.random() > 0.2 else None, "late": falling}
 
     def loss_of(module: nn.Module, batch: dict) -> tuple[Tensor, dict[str, float]]:
-        loss, numbers = module(batch)
-        kind = "still" if batch["still"] else "film"
-        told = {f"{kind} {name}": value for name, value in numbers.items()}
-        return loss, {kind: float(loss.detach()), "stills": float(batch["still"]), **told}
+        loss = module(batch)
+        return loss, {"still" if batch["still"] else "film": float(loss.detach()), "stills": float(batch["still"])}
 
     return fit(learner, plan, out, batch_at, loss_of, **kwargs)

@@ -8,7 +8,6 @@
     python -m slotid train vae_solve     (closed form, 2 minutes)
     python -m slotid train vae_stills --also runs/cameras
     python -m slotid train text          (the text encoder alone, 5 minutes)
-    python -m slotid train motion        (reads expressions from latents; watches over the base)
     python -m slotid train base
     python -m slotid train slots_start --also runs/cameras runs/people
     python -m slotid train slots_read --also runs/cameras runs/people
@@ -35,12 +34,14 @@ from slotid.train.loop import Plan
 from slotid.types import SlotIDError
 
 LATENT_CHANNELS = 48  # of a picture
-MOTION_CHANNELS = 0  # before those, of what moves in it (``train.motion``): begun with 16, see LOG.md, tenth training
+MOTION_CHANNELS = 16  # before those, of what moves in it (``train.motion``)
 LEAST_SCALE = 0.4  # deviation of the least important latent channel given to the flow; the first has 1
 LORA_RANK = 16
 READER = {"width": 160, "heads": 5}  # of the encoder: four methods' weights and the pipeline fit in 60 MB so
 TEXT_GUIDANCE, IDENTITY_GUIDANCE = 3.0, 3.0  # equal: two streams a step; why, see LOG.md, fifth and tenth training
-STEPS = 16  # of the sampler; quality against steps is in assets/tiny/REPORT.md
+PLAN_GUIDANCE = 0.6  # see ``guidance.with_plan``
+MOTION_FILE = "motion.safetensors"  # what those channels tell, beside the weights that know them
+STEPS = 12  # of the sampler; quality against steps is in assets/tiny/REPORT.md
 
 
 @dataclass(frozen=True)
@@ -151,10 +152,25 @@ def _latents(job: Job, vae, folders: tuple[Path, ...] = ()):
     from slotid.train.motion import fill_motion
     from slotid.train.pairs import encode_shards
 
+    basis = _motion_basis(job)
     found = [encode_shards(folder, vae, job.out / f"{folder.name}.latents.safetensors") for folder in folders or (job.clips, job.stills)]
-    for data in found if MOTION_CHANNELS else ():
-        fill_motion(data.films, data.motion, MOTION_CHANNELS)
+    for data in found:
+        fill_motion(data.films, data.motion, basis)
     return found
+
+
+def _motion_basis(job: Job):
+    """What the channels of motion tell: fixed at the first start, as every later stage has to mean the same by them."""
+    from safetensors.torch import load_file, save_file
+
+    from slotid.train.motion import motion_basis
+
+    note = job.out / "base" / MOTION_FILE
+    if not note.exists():
+        note.parent.mkdir(parents=True, exist_ok=True)
+        save_file(dict(zip(("mean", "directions"), motion_basis(MOTION_CHANNELS), strict=True)), note)
+    kept = load_file(note)
+    return kept["mean"], kept["directions"]
 
 
 def text(job: Job, plan: Plan | None) -> dict[str, Any]:
@@ -188,48 +204,20 @@ def _scaled(backbone, clips, stills, job: Job) -> None:
     _set_latents(backbone, *json.loads(note.read_text()))
 
 
-def motion(job: Job, plan: Plan | None) -> dict[str, Any]:
-    """A small network learns to read expressions from clean latents: it watches over the base's films while the base learns."""
-    from slotid.train.motion import train_reader
-    from slotid.train.pairs import latent_scale
-
-    backbone = new_backbone(job)
-    clips, stills = _latents(job, backbone.vae)
-    _scaled(backbone, clips, stills, job)
-    return train_reader(_motion_reader(clips), [clips, stills], *latent_scale(backbone), plan, job.out / "motion", minutes=job.minutes)
-
-
-def _motion_reader(clips):
-    from slotid.train.motion import MotionReader
-
-    return MotionReader(LATENT_CHANNELS, clips.motion.shape[-1])
-
-
 def base(job: Job, plan: Plan | None) -> dict[str, Any]:
     """The transformer from nothing, the text encoder from ``text``, told persons by the privileged embedder in most steps."""
     import shutil
 
     from slotid.train.base import PersonEmbedder, train_base
-    from slotid.train.loop import load_weights
     from slotid.train.quick import float_attention, muon
 
     backbone = new_backbone(job)
     clips, stills = _latents(job, backbone.vae)
     _scaled(backbone, clips, stills, job)
     _load_text(backbone, job)
-    reader = None
-    if not MOTION_CHANNELS:  # else the base films motion itself
-        reader = _motion_reader(clips)
-        load_weights(reader, job.out / "motion" / "checkpoint")
-    options = {
-        "reader": reader,
-        "still_share": 0.25,
-        "minutes": job.minutes,
-        "optimizers": muon,
-        "compiled": shutil.which("g++") is not None,
-    }
+    options = {"minutes": job.minutes, "optimizers": muon, "compiled": shutil.which("g++") is not None}
     with float_attention():
-        return train_base(backbone, PersonEmbedder(), clips, stills, plan, job.out / "base", **options)
+        return train_base(backbone, PersonEmbedder(), clips, stills, plan, job.out / "base", still_share=0.25, **options)
 
 
 def trained_base(job: Job):
@@ -239,7 +227,7 @@ def trained_base(job: Job):
 
     backbone = new_backbone(job)
     learner = BaseLearner(backbone, PersonEmbedder())
-    load_weights(learner, job.out / "base" / "checkpoint", without="lesson.")
+    load_weights(learner, job.out / "base" / "checkpoint")
     _load_text(backbone, job)
     learner.requires_grad_(False)
     return backbone
@@ -322,11 +310,14 @@ def assemble(job: Job, plan: Plan | None) -> dict[str, Any]:
     from slotid.train.loop import load_weights
 
     backbone = trained_base(job)
-    backbone.spec = replace(backbone.spec, steps=STEPS, text_guidance=TEXT_GUIDANCE, identity_guidance=IDENTITY_GUIDANCE)
+    guidance = {"text_guidance": TEXT_GUIDANCE, "identity_guidance": IDENTITY_GUIDANCE, "plan_guidance": PLAN_GUIDANCE}
+    backbone.spec = replace(backbone.spec, steps=STEPS, **guidance)
     job.assets.mkdir(parents=True, exist_ok=True)
     for stale in ("transformer", "vae"):  # other sizes may have had other numbers of files
         shutil.rmtree(job.assets / stale, ignore_errors=True)
     save_tiny(backbone, job.assets)
+    _motion_basis(job)  # a landed base from before it was kept has none yet
+    shutil.copyfile(job.out / "base" / MOTION_FILE, job.assets / MOTION_FILE)
     made = {}
     for kind in VARIANTS:
         stage = next((s for s in ("flow", "read") if (job.out / f"{kind.name}_{s}" / "checkpoint").exists()), None)
@@ -358,9 +349,6 @@ RECIPES: dict[str, Recipe] = {
         text,
         Plan(steps=900, batch=128, lr=1.5e-3, warmup=30, cooldown=0.4, ema=0.97, precision="bf16"),
         "0.94 of the facts a caption names, told by the mean of its tokens",
-    ),
-    "motion": Recipe(
-        motion, Plan(steps=1500, batch=256, lr=1e-3, warmup=50, cooldown=0.5, weight_decay=0.1, ema=0.99, precision="bf16"), "see LOG.md"
     ),
     "base": Recipe(
         base, Plan(steps=15100, batch=8, lr=0.9e-3, warmup=100, cooldown=0.15, ema=0.99, precision="bf16", save_minutes=3), "see LOG.md"

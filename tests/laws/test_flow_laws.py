@@ -1,5 +1,7 @@
 """Laws 7, 8 and 2: the walk lands where calculus says, guidance is an average, strength 0 is nobody."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from small import small_backbone, small_face, small_studio, stir
 
 from slotid import flow
 from slotid.generate import Studio, generate
-from slotid.guidance import guided, three_streams, two_streams
+from slotid.guidance import PLAN_KNOWN, guided, three_streams, two_streams, with_plan
 from slotid.identity.method import Method
 from slotid.types import Request, Result, Stream
 
@@ -192,3 +194,40 @@ def test_law_2_streams_together_or_one_by_one_make_the_same_film():
     apart = Studio(studio.backbone, studio.method, together=False)
     one, two = (film(s, reference=face).clip.frames.astype(int) for s in (studio, apart))
     assert np.abs(one - two).max() <= 1
+
+
+@pytest.mark.parametrize("streams", [two_streams(3.0), three_streams(3.0, 3.0), three_streams(4.0, 1.5, 0.5), two_streams(1.0)])
+def test_law_8_guidance_by_the_plan_is_an_average_too(streams):
+    assert with_plan(streams, 0.0) == streams == with_plan(streams, 1.5, PLAN_KNOWN)
+    planned = with_plan(streams, 1.5)
+    assert sum(s.weight for s in planned) == pytest.approx(1.0, abs=1e-9)
+    assert planned[-1] == Stream(-1.5, streams[-1].text, streams[-1].identity, planned=False) and all(s.planned for s in planned[:-1])
+    constant = torch.randn(3)
+    assert torch.allclose(guided(planned, lambda group: [constant] * len(group)), constant, atol=1e-5)
+
+
+def test_law_8_what_a_plan_changes_is_drawn_more_and_the_plan_itself_is_left_alone():
+    """Of one step: channels of motion move as without this guidance, those of the picture do not."""
+    backbone = small_backbone(3, motion=3)
+    with torch.no_grad():
+        backbone.transformer.patch_embedding.weight[:, :3] *= 20  # the plan is heard
+    latents = {}
+    for weight in (0.0, 2.0):
+        for together in (True, False):
+            backbone.spec = replace(backbone.spec, plan_guidance=weight)
+            seen = []
+            kept, backbone.to_pixels = backbone.to_pixels, lambda x: seen.append(x) or kept(x)  # noqa: B023
+            film(Studio(backbone, Method(), together=together), steps=2)
+            backbone.to_pixels = kept
+            latents[weight, together] = seen[-1]
+    plain, planned, apart = latents[0.0, True], latents[2.0, True], latents[2.0, False]
+    assert torch.allclose(plain[:, :3], planned[:, :3], atol=1e-4)
+    assert (plain[:, 3:] - planned[:, 3:]).abs().max() > 1e-2
+    assert torch.allclose(planned, apart, atol=1e-3)
+
+
+def test_law_7_a_film_without_its_plan_tells_nothing_of_it_and_all_of_the_picture():
+    x = torch.ones(2, 5, 3, 4, 4)
+    empty = flow.unplanned(x, 2, torch.Generator().manual_seed(0))
+    assert torch.equal(empty[:, 2:], x[:, 2:]) and empty[:, :2].std() == pytest.approx(1, abs=0.1) and abs(float(empty[:, :2].mean())) < 0.2
+    assert torch.equal(empty, flow.unplanned(x, 2, torch.Generator().manual_seed(0))) and torch.equal(flow.unplanned(x, 0), x)

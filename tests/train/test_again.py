@@ -16,6 +16,22 @@ from slotid.types import SlotIDError
 pytestmark = pytest.mark.skipif(not (TINY_FOLDER / "model_index.json").is_file(), reason="needs the embedded pipeline in assets/tiny")
 
 
+def test_the_basis_of_motion_is_played_once_and_goes_with_the_weights(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    job = recipes.Job(tmp_path / "clips", tmp_path / "stills", tmp_path / "out", Path(TINY_FOLDER))
+    mean, directions = recipes._motion_basis(job)
+    assert directions.shape == (62, recipes.MOTION_CHANNELS)
+    note = job.out / "base" / recipes.MOTION_FILE
+    save_file({"mean": mean, "directions": 2 * directions}, note)
+    assert torch.equal(recipes._motion_basis(job)[1], 2 * directions), "kept, not played anew"
+    landed = Path(TINY_FOLDER) / recipes.MOTION_FILE
+    if landed.exists():
+        recipes.run("again", replace(job, out=tmp_path / "next"))
+        again = load_file(tmp_path / "next" / "base" / recipes.MOTION_FILE)
+        assert all(torch.equal(again[name], value) for name, value in load_file(landed).items())
+
+
 def test_what_was_landed_is_where_the_next_training_starts(tmp_path):
     job = recipes.Job(tmp_path / "clips", tmp_path / "stills", tmp_path / "out", Path(TINY_FOLDER))
     assert recipes.run("again", job)["stages"] == ["vae", "base", "text", "slots_start"]
@@ -36,7 +52,7 @@ def test_what_was_landed_is_where_the_next_training_starts(tmp_path):
 
 
 def test_a_landed_base_goes_on_with_channels_of_motion_and_draws_the_same_while_they_are_empty(tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes, "MOTION_CHANNELS", 3)
+    monkeypatch.setattr(recipes, "MOTION_CHANNELS", load_tiny().spec.channels - recipes.LATENT_CHANNELS + 3)
     job = recipes.Job(tmp_path / "clips", tmp_path / "stills", tmp_path / "out", Path(TINY_FOLDER))
     recipes.run("again", job)
     landed, started = load_tiny(), recipes.trained_base(job)
