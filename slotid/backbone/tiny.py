@@ -22,11 +22,11 @@ def tiny_config(**sizes: Any) -> dict[str, Any]:
     It predicts the clean latent, so that the stream has room to think beside what it carries of the noise (Li and He 2025,
     arXiv 2511.13720, "Back to basics"). Time is joined in the transformer, where it is learned, and not in the VAE: solved components of
     four frames of a turning head are ghosts, and a decoder that undoes them needs more training than all the rest.
-    With ``motion`` it films what moves beside the picture, in channels of its own (``train.motion``): acts are planned before drawn.
+    It films what moves beside the picture, in ``motion`` channels of its own (``train.motion``): acts are planned before drawn.
     """
     config = {
         "channels": 48,  # of a picture
-        "motion": 0,  # more channels, before those, that hold what moves; the VAE neither fills nor shows them
+        "motion": 16,  # more channels, before those, that hold what moves; the VAE neither fills nor shows them
         "vae_base": 48,
         "vae_decoder_base": 64,  # None: as the encoder's
         "vae_mult": (1, 2, 2),  # the last two equal: the residual VAE adds its average shortcut there

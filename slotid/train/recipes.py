@@ -8,7 +8,7 @@
     python -m slotid train vae_solve     (closed form, 2 minutes)
     python -m slotid train vae_stills --also runs/cameras
     python -m slotid train text          (the text encoder alone, 5 minutes)
-    python -m slotid train base
+    python -m slotid train base          (by two processes, which go apart: see the README)
     python -m slotid train slots_start --also runs/cameras runs/people
     python -m slotid train slots_read --also runs/cameras runs/people
     python -m slotid train slots_flow    (and both with --method anchor, mean, attention)
@@ -38,8 +38,8 @@ MOTION_CHANNELS = 16  # before those, of what moves in it (``train.motion``)
 LEAST_SCALE = 0.4  # deviation of the least important latent channel given to the flow; the first has 1
 LORA_RANK = 16
 READER = {"width": 160, "heads": 5}  # of the encoder: four methods' weights and the pipeline fit in 60 MB so
-TEXT_GUIDANCE, IDENTITY_GUIDANCE = 3.0, 3.0  # equal: two streams a step; why, see LOG.md, fifth and tenth training
-PLAN_GUIDANCE = 0.6  # see ``guidance.with_plan``
+TEXT_GUIDANCE, IDENTITY_GUIDANCE = 3.0, 3.0  # equal: a stream less a step; why, see LOG.md, fifth and tenth training
+PLAN_GUIDANCE = 0.6  # why, see LOG.md, eleventh training
 MOTION_FILE = "motion.safetensors"  # what those channels tell, beside the weights that know them
 STEPS = 12  # of the sampler; quality against steps is in assets/tiny/REPORT.md
 
@@ -351,13 +351,15 @@ RECIPES: dict[str, Recipe] = {
         "0.94 of the facts a caption names, told by the mean of its tokens",
     ),
     "base": Recipe(
-        base, Plan(steps=15100, batch=8, lr=0.9e-3, warmup=100, cooldown=0.15, ema=0.99, precision="bf16", save_minutes=3), "see LOG.md"
+        base,
+        Plan(steps=20200, batch=8, lr=0.9e-3, warmup=100, cooldown=0.06, ema=0.99, apart=8, precision="bf16", save_minutes=3),
+        "see LOG.md",
     ),
     "slots_start": Recipe(
         slots_start, Plan(steps=16600, batch=12, lr=8e-4, warmup=100, cooldown=0.1, ema=0.99, precision="bf16"), "see LOG.md"
     ),
     "slots_read": Recipe(slots_read, Plan(steps=400, batch=12, lr=8e-4, warmup=30, cooldown=0.6, ema=0.99, precision="bf16"), "see LOG.md"),
-    "slots_flow": Recipe(slots_flow, Plan(steps=200, batch=16, lr=3e-4, warmup=50, cooldown=0.4, ema=0.99, precision="bf16"), "see LOG.md"),
+    "slots_flow": Recipe(slots_flow, Plan(steps=150, batch=16, lr=3e-4, warmup=50, cooldown=0.4, ema=0.99, precision="bf16"), "see LOG.md"),
     "assemble": Recipe(assemble, None, "assets/tiny, about 55 MB in files under 16 MB"),
 }
 
