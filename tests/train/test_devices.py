@@ -3,6 +3,8 @@
 No card is at hand in tests. torch's meta device stands in for one: it computes no values, but refuses tensors of two devices.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -19,13 +21,19 @@ from slotid.train.slots import SlotLearner, references
 CARD = "meta"
 
 
-def of_base():
-    backbone, data = small_backbone(), world(False)
+def of_base(motion=0):
+    backbone, data = small_backbone(motion=motion), world(False)
+    films = torch.cat([torch.zeros_like(data.films[:, :motion]), data.films], 1)
+    data = replace(data, films=films)
     learner = BaseLearner(backbone, embedder(), channel_weight(backbone, data.films, frames=2))
     length, width = backbone.spec.text_length, backbone.spec.text_width
     backbone.read = lambda prompts: torch.ones(len(prompts), length, width, device=backbone.device)  # the library's mask asks for values
     batch = take_batch(data, np.random.default_rng(0), 4, *latent_scale(backbone))
     return learner, batch | {"keep": torch.ones(4, len(TOKENS)), "late": False}
+
+
+def of_base_that_films_motion():
+    return of_base(3)
 
 
 def of_slots():
@@ -38,7 +46,7 @@ def of_slots():
     return learner, references(data, target["rows"], rng, *scale, 4) | wanted | {"meet": 1.0, "text": text}
 
 
-@pytest.mark.parametrize("make", [of_base, of_slots])
+@pytest.mark.parametrize("make", [of_base, of_base_that_films_motion, of_slots])
 def test_a_learner_and_its_batch_meet_on_one_device(make):
     learner, batch = make()
     learner.to(CARD)
