@@ -120,15 +120,23 @@ class WanBackbone:
 
     def read(self, prompts: Sequence[str]) -> Tensor:
         """Text embeddings (B, text_length, text_width), zeros beyond the last real token, as diffusers' Wan pipeline makes them."""
+        return self.embed(*self.tokens(prompts))
+
+    def tokens(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids and mask of what is real among them, (B, text_length) int64 each, on the CPU."""
         cleaned = [re.sub(r"\s+", " ", html.unescape(html.unescape(p))).strip() for p in prompts]
         length = self.spec.text_length
         ids = self.tokenizer(
             cleaned, padding="max_length", max_length=length, truncation=True, add_special_tokens=True,
             return_attention_mask=True, return_tensors="pt",
         )  # fmt: skip
+        return ids.input_ids, ids.attention_mask
+
+    def embed(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """``read`` of what ``tokens`` gave."""
         self._need("text_encoder")
-        mask = ids.attention_mask.to(self._on(self.text_encoder))
-        states = self.text_encoder(ids.input_ids.to(mask.device), mask).last_hidden_state
+        mask = mask.to(self._on(self.text_encoder))
+        states = self.text_encoder(ids.to(mask.device), mask).last_hidden_state
         return (states * mask[..., None].to(states)).to(self.device, self.transformer.dtype)
 
     def unknown_words(self, prompt: str) -> list[str]:

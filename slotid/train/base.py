@@ -8,8 +8,10 @@ find tokens that mean the same from pixels alone. Groups are left out at random,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from slotid import flow
-from slotid.train.loop import Learner, Plan, fit
+from slotid.train.loop import Learner, Plan, fit, training_device
 from slotid.train.pairs import Latents, face_weight, latent_scale
+from slotid.train.phrasings import Phrasings
 from slotid.types import Conditioning
 
 # one token per meaning, in the order of Slot-ID's slots. The face model's components are sorted by what they move: the first 8 hold 82 %
@@ -30,7 +33,7 @@ UNSHOWN = 1.0  # weight of a latent channel that the decoder does not show (``mo
 UNPLANNED = 0.12  # share of the films that are drawn without their channels of motion, see ``flow.unplanned``
 TREMBLING = 2.0  # weight of the error's change from frame to frame, see ``bend``
 FEW = 12  # frames of a film, see ``train_base``
-FEW_SHARE = 0.7  # of the steps with films, while the rate does not fall
+FEW_SHARE = 0.7
 OFTEN = {"laugh": 4.0, "talk": 2.5, "smile": 1.5}  # how often a film with such an act is drawn, see ``how_often``
 
 
@@ -89,7 +92,7 @@ class BaseLearner(Learner):
         t = training_times(len(x0), batch["late"]).to(x0)
         noise = flow.placed(torch.randn_like(x0), self.backbone.spec.noise_place, self.backbone.spec.noise_shared)
         with torch.no_grad():
-            text = self.backbone.read(batch["prompts"])
+            text = self.backbone.embed(*batch["text"])
         told = batch["vectors"] + TOLD_NOISE * torch.randn_like(batch["vectors"])
         context = self.embedder[0](told) * keep[..., None] if keep is not None else None
         noisy, charged = flow.at(x0, noise, t), self.channels
@@ -188,18 +191,6 @@ def channel_weight(backbone, films: Tensor, frames: int = 6, power: float = 0.75
     return torch.where(shown, weight / weight[shown].mean(), UNSHOWN).view(1, -1, 1, 1, 1)
 
 
-def prompt_for(facts: dict[str, str], rng: np.random.Generator, still: bool) -> str:
-    """A caption of the facts, newly phrased each time; a single frame does not show an act, so its act is not told.
-
-    Half of the captions tell everything: what is told need not be guessed, and a word that always shows in the picture is learned sooner.
-    The framing, always the same here, is not told.
-    """
-    from slotid.world.captions import caption
-
-    told = {k: v for k, v in facts.items() if k != "framing" and not (still and k == "act")}
-    return caption(told, int(rng.integers(2**31)), whole=rng.random() < 0.5)
-
-
 def pick_moments(rng: np.random.Generator, total: int, few: int) -> Tensor:
     """``few`` of ``total`` moments, rising: every second time neighbours, so that motion is learned, else anywhere in the film."""
     if rng.random() < 0.5:
@@ -216,6 +207,24 @@ def how_often(data: Latents) -> np.ndarray:
     return weight / weight.sum()
 
 
+def compile_blocks(transformer: nn.Module, film: Sequence[int] | None) -> None:
+    """torch.compile of the blocks, which are alike and so compiled once. ``film``: the (T, h, w) of latents that run compiled, others do
+    not; None: all do."""
+    if film is None:
+        for block in transformer.blocks:
+            block.compile()
+        return
+    tokens = math.prod(size // cells for size, cells in zip(film, transformer.config.patch_size, strict=True))
+    plain = type(transformer.blocks[0]).forward
+    quick = torch.compile(plain, dynamic=False)
+
+    def forward(block: nn.Module, hidden: Tensor, *rest: Tensor) -> Tensor:
+        return (quick if hidden.shape[1] == tokens else plain)(block, hidden, *rest)
+
+    for block in transformer.blocks:
+        block.forward = partial(forward, block)
+
+
 def take_batch(
     data: Latents,
     rng: np.random.Generator,
@@ -225,18 +234,20 @@ def take_batch(
     patch: int = 1,
     few: int | None = None,
     chance: np.ndarray | None = None,
+    phrasings: Phrasings | None = None,
 ) -> dict:
     """A batch of films (all of them, or ``few`` moments of ``patch`` frames, the same of each) or, from sparse data, of single frames, each
-    shown as one moment in which nothing moves, with prompts and person.
+    shown as one moment in which nothing moves, with sentence (None without ``phrasings``) and person, where the data lie.
 
     Args:
         patch: latent frames of a token. chance: (N,) of each film to be drawn, None for all alike.
+        mean, std: of the latents, where the data lie.
     """
     chosen, total = None, data.films.shape[2] // patch
-    rows = rng.choice(len(data.films), count, p=chance)
+    rows = torch.from_numpy(rng.choice(len(data.films), count, p=chance))
     films = data.films[rows]
     if data.sparse:
-        which = rng.integers(0, films.shape[2], count)
+        which = torch.from_numpy(rng.integers(0, films.shape[2], count))
         films = films[torch.arange(count), :, which][:, :, None].expand(-1, -1, patch, -1, -1)
         focus, reach = data.focus[rows, which], data.reach[rows, which]
     else:
@@ -245,14 +256,12 @@ def take_batch(
             frames = (chosen[:, None] * patch + torch.arange(patch)).flatten()
             films = films[:, :, frames]
         focus, reach = data.focus[rows, 0], data.reach[rows, 0]
-    still = data.sparse
-    prompts = ["" if rng.random() < 0.1 else prompt_for(data.facts[r], rng, still) for r in rows]
     return {
-        "rows": rows,
-        "still": still,
+        "rows": rows.numpy(),
+        "still": data.sparse,
         "x0": (films.float() - mean) / std,
         "weight": face_weight(focus, reach, films.shape[-2:]),
-        "prompts": prompts,
+        "text": phrasings.draw(rows.numpy(), rng) if phrasings else None,
         "vectors": data.vectors[rows],
         "moments": chosen,
         "of": total,
@@ -268,6 +277,7 @@ def train_base(
     out: Path,
     *,
     still_share: float,
+    few_share: float = FEW_SHARE,
     compiled: bool = False,
     still_factor: int = 8,
     **kwargs,
@@ -276,24 +286,26 @@ def train_base(
     cost the same: the moments of one film are much alike, and more films a step teach more (as images with most of their tokens left out
     do, Sehwag et al. 2024, arXiv 2407.15811). Whole films are all that is seen while the rate falls.
 
-    ``compiled``: torch.compile of the blocks, a sixth faster on a CPU; needs a C++ compiler.
+    ``compiled``: torch.compile of the blocks, a sixth faster on a CPU; needs a C++ compiler. On a card only whole films run compiled:
+    every other shape would cost as long again as it saves. ``few_share``: of the steps with films, while the rate does not fall.
     """
-    patch = backbone.spec.patch[0]
-    learner = BaseLearner(backbone, embedder, channel_weight(backbone, clips.films))
+    device, patch = training_device(), backbone.spec.patch[0]
+    learner = BaseLearner(backbone.to(device), embedder, channel_weight(backbone, clips.films))
+    clips, stills = clips.to(device), stills.to(device)
     if compiled:
-        for block in backbone.transformer.blocks:
-            block.compile()
-    mean, std = latent_scale(backbone)
+        compile_blocks(backbone.transformer, clips.films.shape[2:] if device.type != "cpu" else None)
+    mean, std = (value.to(device) for value in latent_scale(backbone))
     moments_of, few, chance = clips.films.shape[2] // patch, FEW // patch, how_often(clips)
+    words, still_words = (Phrasings(backbone.tokens, data.facts, data.sparse) for data in (clips, stills))
 
     def batch_at(rng: np.random.Generator, step: int) -> dict:
         falling = step >= (1 - plan.cooldown) * plan.steps
         if rng.random() < still_share:
-            batch = take_batch(stills, rng, plan.batch * still_factor, mean, std, patch)
-        elif not falling and moments_of > few and rng.random() < FEW_SHARE:
-            batch = take_batch(clips, rng, plan.batch * moments_of // few, mean, std, patch, few, chance)
+            batch = take_batch(stills, rng, plan.batch * still_factor, mean, std, patch, phrasings=still_words)
+        elif not falling and moments_of > few and rng.random() < few_share:
+            batch = take_batch(clips, rng, plan.batch * moments_of // few, mean, std, patch, few, chance, words)
         else:
-            batch = take_batch(clips, rng, plan.batch, mean, std, patch, None, chance)
+            batch = take_batch(clips, rng, plan.batch, mean, std, patch, None, chance, words)
         keep = torch.tensor(rng.random((len(batch["rows"]), len(TOKENS))) > 0.08, dtype=torch.float32)
         keep *= torch.tensor(rng.random((len(keep), 1)) > 0.1, dtype=torch.float32)
         return batch | {"keep": keep if rng.random() > 0.2 else None, "late": falling}

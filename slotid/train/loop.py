@@ -52,6 +52,11 @@ def rate(plan: Plan, step: int) -> float:
     return plan.lr * up * down
 
 
+def training_device() -> torch.device:
+    """Where ``fit`` computes: this process's CUDA card, or the CPU where there is none."""
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
+
+
 def step_rng(plan: Plan, step: int, rank: int = 0) -> np.random.Generator:
     """The only source of randomness of a step: for the batch, and (through torch.manual_seed) for noise, times and drop-out."""
     return np.random.default_rng([plan.seed, step, rank])
@@ -67,9 +72,8 @@ class Ema:
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         d = min(self.decay, (1 + step) / (10 + step))
-        for n, p in module.named_parameters():
-            if n in self.shadow:
-                self.shadow[n].lerp_(p.detach().float(), 1 - d)
+        trained = {n: p.detach().float() for n, p in module.named_parameters() if n in self.shadow}
+        torch._foreach_lerp_([self.shadow[n] for n in trained], list(trained.values()), 1 - d)
 
 
 def _trained_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:

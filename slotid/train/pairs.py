@@ -6,10 +6,18 @@ Shards made at a low frame rate ("sparse": a few moments of a long performance) 
 
 from __future__ import annotations
 
+import os
 import sys
 import types
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +27,7 @@ from slotid.types import SlotIDError
 
 REFERENCE_FRAMES = 22  # 8 a second of 2.75 s
 CELL = 16  # pixels per latent cell
+TOGETHER = 16  # clips that a card encodes at once
 COLUMNS = {"films", "crops", "seconds", "focus", "reach", "vectors", "motion"}  # of a row of ``Latents``, kept in its cache
 
 
@@ -63,6 +72,10 @@ class Latents:
     motion: Tensor  # (N, T, M) float32, see ``motion.motion_of``
     crop_motion: Tensor  # (N, R, M) the same at the picked crops
 
+    def to(self, device: str | torch.device) -> Latents:
+        """The same with all tensors on ``device``: batches are then drawn there."""
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items() if torch.is_tensor(value)})
+
 
 @torch.no_grad()
 def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None = None, crop: int = 128, spoilt: float = 0.35) -> Latents:
@@ -88,13 +101,13 @@ def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None =
         if set(stored) == COLUMNS:  # a cache from before one of them was kept is made anew
             known = {tuple(key): {n: v[row] for n, v in stored.items()} for row, key in enumerate(keys.tolist())}
     picked = list(range(len(seconds))) if sparse else pick_frames(seconds, np.ones(len(seconds), bool), REFERENCE_FRAMES)
-    rows = []
+    new = [record for record in records if (record.person, record.index) not in known]
     with SolvedEncoder(vae):
-        for number, record in enumerate(records):
-            key = (record.person, record.index)
-            rows.append(known[key] if key in known else _encode_clip(vae, record, picked, sparse, crop, spoilt))
+        for number, (record, row) in enumerate(zip(new, _encoded(vae, new, partial(_cut, picked, sparse, crop, spoilt)), strict=True)):
+            known[record.person, record.index] = row
             if number % 200 == 0:
-                print(f"encoded {number} of {len(records)} clips of {folder}", file=sys.stderr, flush=True)
+                print(f"encoded {number} of {len(new)} new clips of {folder}", file=sys.stderr, flush=True)
+    rows = [known[record.person, record.index] for record in records]
     table = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     if cache:
         save_file({**table, "keys": torch.tensor([(r.person, r.index) for r in records])}, str(cache))
@@ -108,32 +121,45 @@ def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None =
     )
 
 
-def _encode_clip(vae: nn.Module, record, picked: list[int], sparse: bool, size: int, spoilt: float) -> dict[str, Tensor]:
-    """One row of ``Latents``."""
+def _encoded(vae: nn.Module, records: list, cut: Callable[[Any], dict[str, Any]]) -> Iterator[dict[str, Tensor]]:
+    """A row of ``Latents`` for each record, in order. A card encodes many clips at once, which processes of their own decode and cut."""
     from slotid.backbone.stills import StillConvs
-    from slotid.face.align import crop as cut
-    from slotid.face.align import smooth_boxes
-    from slotid.train.motion import motion_of
     from slotid.train.vae import to_video
+
+    device = next(vae.parameters()).device
+    with StillConvs(vae), ExitStack() as stack:
+        made = map(cut, records)
+        if device.type != "cpu" and records:
+            workers = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
+            made = stack.enter_context(workers).map(cut, records, chunksize=4)
+        while group := list(islice(made, 1 if device.type == "cpu" else TOGETHER)):
+            pictures = [picture[:, None] for row in group for picture in (row.pop("faces"), row.pop("frames"))]
+            latents = vae._encode(to_video(np.concatenate(pictures)).to(device)).chunk(2, 1)[0][:, :, 0].half().cpu()
+            parts = latents.split([len(picture) for picture in pictures])
+            for row, crops, film in zip(group, parts[::2], parts[1::2], strict=True):
+                row = {name: torch.tensor(value, dtype=torch.float32) for name, value in row.items()}
+                yield row | {"films": film.transpose(0, 1).contiguous(), "crops": crops.clone()}
+
+
+def _cut(picked: list[int], sparse: bool, size: int, spoilt: float, record) -> dict[str, Any]:
+    """A record's frames (T, H, W, 3) and face crops (R, size, size, 3), uint8, and what ``Latents`` tells beside them."""
+    from slotid.face.align import crop, smooth_boxes
+    from slotid.train.motion import motion_of
 
     frames = record.frames()
     boxes = smooth_boxes(record.points5, record.seconds, np.ones(len(frames), bool))
-    faces = cut(_as_filmed(record, frames, spoilt)[picked], boxes[picked], size)
-    with StillConvs(vae):
-        crops = vae._encode(to_video(faces[:, None])).chunk(2, 1)[0][:, :, 0]
-        film = vae._encode(to_video(frames[:, None])).chunk(2, 1)[0][:, :, 0].transpose(0, 1)
     points = record.points5 / CELL  # (F, 5, 2)
     if not sparse:
         points = points.mean(0, keepdims=True)
     reach = np.linalg.norm(points[:, :2].mean(1) - points[:, 3:].mean(1), axis=-1)
     return {
-        "films": film.half(),
-        "crops": crops.half(),
-        "seconds": torch.tensor(record.seconds[picked], dtype=torch.float32),
-        "focus": torch.tensor(points.mean(1), dtype=torch.float32),
-        "reach": torch.tensor(reach, dtype=torch.float32),
-        "vectors": torch.tensor(record.vector, dtype=torch.float32),
-        "motion": torch.from_numpy(motion_of(record)),
+        "frames": frames,
+        "faces": crop(_as_filmed(record, frames, spoilt)[picked], boxes[picked], size),
+        "seconds": record.seconds[picked],
+        "focus": points.mean(1),
+        "reach": reach,
+        "vectors": record.vector,
+        "motion": motion_of(record),
     }
 
 
@@ -174,7 +200,7 @@ def face_weight(centre: Tensor, reach: Tensor, size: tuple[int, int], extra: flo
         centre: (B, 2) x and y of the face. reach: (B,) from eyes to mouth, or what is as long. size: (h, w). All in cells or pixels.
         width: of the bell (its deviation) in ``reach``.
     """
-    y, x = (torch.arange(n) + 0.5 for n in size)
+    y, x = (torch.arange(n, device=centre.device) + 0.5 for n in size)
     distance = (x[None, None, :] - centre[:, 0, None, None]) ** 2 + (y[None, :, None] - centre[:, 1, None, None]) ** 2
     return (1 + extra * torch.exp(-0.5 * distance / (width * reach[:, None, None]).square()))[:, None, None]
 

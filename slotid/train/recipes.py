@@ -1,6 +1,7 @@
 """How the embedded weights are made, one function a stage, in the order they run. Each resumes from its own folder under ``--out``.
 
     python -m slotid world render --tripod --people 10000:11400 --clips 2 --references 1 --defects 0 --out runs/clips
+    (and --people 60000:61224, 63000:64504 into the same folder: those that base and flow see on a card)
     python -m slotid world render --tripod --people 20000:22400 --clips 1 --references 0 --seconds 2.67 --fps 1.5 --out runs/stills
     (and --people 50000:54012 into the same folder: those the base sees from its 13,200th step on)
     python -m slotid world render --people 0:500 --clips 2 --references 1 --defects 0 --out runs/cameras
@@ -8,7 +9,7 @@
     python -m slotid train vae_solve     (closed form, 2 minutes)
     python -m slotid train vae_stills --also runs/cameras
     python -m slotid train text          (the text encoder alone, 5 minutes)
-    python -m slotid train base          (by two processes, which go apart: see the README)
+    python -m slotid train base          (by two processes, which go apart: see the README; then on a CUDA card, with more films)
     python -m slotid train slots_start --also runs/cameras runs/people
     python -m slotid train slots_read --also runs/cameras runs/people
     python -m slotid train slots_flow    (and both with --method anchor, mean, attention)
@@ -37,9 +38,10 @@ LATENT_CHANNELS = 48  # of a picture
 MOTION_CHANNELS = 16  # before those, of what moves in it (``train.motion``)
 LEAST_SCALE = 0.4  # deviation of the least important latent channel given to the flow; the first has 1
 LORA_RANK = 16
+LORA_SHARE = 0.3  # of what it learned: it trusts tokens of people it has seen more than others' deserve (arXiv 2109.01903; LOG.md, twelfth)
 READER = {"width": 160, "heads": 5}  # of the encoder: four methods' weights and the pipeline fit in 60 MB so
-TEXT_GUIDANCE, IDENTITY_GUIDANCE = 3.0, 3.0  # equal: a stream less a step; why, see LOG.md, fifth and tenth training
-PLAN_GUIDANCE = 0.6  # why, see LOG.md, eleventh training
+TEXT_GUIDANCE, IDENTITY_GUIDANCE = 2.5, 2.5  # equal: a stream less a step; why, see LOG.md, fifth, tenth and twelfth training
+PLAN_GUIDANCE = 0.3  # why, see LOG.md, eleventh and twelfth training
 MOTION_FILE = "motion.safetensors"  # what those channels tell, beside the weights that know them
 STEPS = 12  # of the sampler; quality against steps is in assets/tiny/REPORT.md
 
@@ -65,6 +67,7 @@ class Recipe:
     run: Callable[[Job, Plan | None], dict[str, Any]]
     plan: Plan | None
     expected: str
+    card: Plan | None = None  # on a CUDA card, where a step of many films takes no longer; None: the same plan
 
 
 def new_backbone(job: Job):
@@ -149,11 +152,14 @@ def vae_stills(job: Job, plan: Plan | None) -> dict[str, Any]:
 
 def _latents(job: Job, vae, folders: tuple[Path, ...] = ()):
     """Of the job's clips and stills, or of other folders, with what moves in them."""
+    from slotid.train.loop import training_device
     from slotid.train.motion import fill_motion
     from slotid.train.pairs import encode_shards
 
     basis = _motion_basis(job)
+    vae.to(training_device())
     found = [encode_shards(folder, vae, job.out / f"{folder.name}.latents.safetensors") for folder in folders or (job.clips, job.stills)]
+    vae.to("cpu")
     for data in found:
         fill_motion(data.films, data.motion, basis)
     return found
@@ -209,6 +215,7 @@ def base(job: Job, plan: Plan | None) -> dict[str, Any]:
     import shutil
 
     from slotid.train.base import PersonEmbedder, train_base
+    from slotid.train.loop import training_device
     from slotid.train.quick import float_attention, muon
 
     backbone = new_backbone(job)
@@ -216,8 +223,12 @@ def base(job: Job, plan: Plan | None) -> dict[str, Any]:
     _scaled(backbone, clips, stills, job)
     _load_text(backbone, job)
     options = {"minutes": job.minutes, "optimizers": muon, "compiled": shutil.which("g++") is not None}
+    if training_device().type == "cpu":
+        options["still_share"] = 0.25
+    else:  # what does not run compiled is for lengths and people that whole films do not show
+        options |= {"still_share": 0.06, "few_share": 0.1}
     with float_attention():
-        return train_base(backbone, PersonEmbedder(), clips, stills, plan, job.out / "base", still_share=0.25, **options)
+        return train_base(backbone, PersonEmbedder(), clips, stills, plan, job.out / "base", **options)
 
 
 def trained_base(job: Job):
@@ -234,7 +245,7 @@ def trained_base(job: Job):
 
 
 def _learner(job: Job, lora: bool, backbone=None, motion=None):
-    """``backbone``: one at hand, without ``lora``. ``motion``: see ``SlotLearner``; of the reading stages."""
+    """``backbone``: one at hand. ``motion``: see ``SlotLearner``; only in training."""
     import torch
 
     from slotid.backbone.backbone import LoraPlan
@@ -248,7 +259,7 @@ def _learner(job: Job, lora: bool, backbone=None, motion=None):
         raise SlotIDError(f"Method '{job.method}' is not trained by this recipe; choose one of {', '.join(kinds)}.")
     kind = kinds[job.method]
     # reading needs no base, only the VAE and the latents' scale: it may run while the base is trained
-    backbone = trained_base(job) if lora else backbone or new_backbone(job)
+    backbone = backbone or (trained_base(job) if lora else new_backbone(job))
     weights = backbone.adopt(LoraPlan(rank=LORA_RANK)) if lora else None
     torch.manual_seed(1)
     method = kind(SlotConfig(latent_channels=LATENT_CHANNELS, passed_over=MOTION_CHANNELS, reader=kind.reader, **READER))
@@ -289,14 +300,16 @@ def _read(job: Job, plan: Plan | None, start: Path | None, out: Path) -> dict[st
 def slots_flow(job: Job, plan: Plan | None) -> dict[str, Any]:
     """Encoder, gates and LoRA by the frozen base's own velocity, on cross-scene pairs."""
     from slotid.train.loop import load_weights
+    from slotid.train.motion import scale_of
     from slotid.train.quick import float_attention
     from slotid.train.slots import train_slots, visible_weight
 
-    learner, out = _learner(job, lora=True), job.out / f"{job.method}_flow"
-    (clips,) = _latents(job, learner.backbone[0].vae, (job.clips,))  # takes of four moments have no partner in another scene
+    backbone, out = trained_base(job), job.out / f"{job.method}_flow"
+    (clips,) = _latents(job, backbone.vae, (job.clips,))  # takes of four moments have no partner in another scene
+    learner = _learner(job, True, backbone, scale_of(clips.crop_motion.flatten(0, 1)))
     learner.weigh(visible_weight([clips]))
     if not (out / "checkpoint").exists():
-        load_weights(learner, job.out / f"{job.method}_read" / "checkpoint", without="watch.")
+        load_weights(learner, job.out / f"{job.method}_read" / "checkpoint")
     with float_attention():
         return train_slots(learner, clips, None, plan, out, with_flow=True, meet=0.5, still_share=0.0, minutes=job.minutes)
 
@@ -325,6 +338,9 @@ def assemble(job: Job, plan: Plan | None) -> dict[str, Any]:
             continue
         learner = _learner(replace(job, method=kind.name), lora=stage == "flow")
         load_weights(learner, job.out / f"{kind.name}_{stage}" / "checkpoint", without="watch.")
+        if learner.lora is not None:
+            for name, weight in learner.lora.weights.items():
+                weight.data *= LORA_SHARE if name.endswith("lora_B") else 1
         folder = job.assets / "identity" / kind.name
         learner.method.eval().save_pretrained(folder, "tiny", learner.lora, recipe=f"slots_{stage}", half=True)
         made[kind.name] = stage
@@ -354,12 +370,18 @@ RECIPES: dict[str, Recipe] = {
         base,
         Plan(steps=20200, batch=8, lr=0.9e-3, warmup=100, cooldown=0.06, ema=0.99, apart=8, precision="bf16", save_minutes=3),
         "see LOG.md",
+        Plan(steps=1842, batch=256, lr=1.5e-3, warmup=50, cooldown=0.6, ema=0.99, precision="bf16", save_minutes=1),
     ),
     "slots_start": Recipe(
         slots_start, Plan(steps=16600, batch=12, lr=8e-4, warmup=100, cooldown=0.1, ema=0.99, precision="bf16"), "see LOG.md"
     ),
     "slots_read": Recipe(slots_read, Plan(steps=400, batch=12, lr=8e-4, warmup=30, cooldown=0.6, ema=0.99, precision="bf16"), "see LOG.md"),
-    "slots_flow": Recipe(slots_flow, Plan(steps=150, batch=16, lr=3e-4, warmup=50, cooldown=0.4, ema=0.99, precision="bf16"), "see LOG.md"),
+    "slots_flow": Recipe(
+        slots_flow,
+        Plan(steps=150, batch=16, lr=3e-4, warmup=50, cooldown=0.4, ema=0.99, precision="bf16"),
+        "see LOG.md",
+        Plan(steps=325, batch=192, lr=4e-4, warmup=50, cooldown=0.6, ema=0.99, precision="bf16", save_minutes=1),
+    ),
     "assemble": Recipe(assemble, None, "assets/tiny, about 55 MB in files under 16 MB"),
 }
 
@@ -368,8 +390,10 @@ def run(name: str, job: Job) -> dict[str, Any]:
     """Runs a recipe by name. Raises SlotIDError for an unknown name."""
     if name not in RECIPES:
         raise SlotIDError(f"Unknown recipe '{name}'; there are {', '.join(RECIPES)}.")
+    from slotid.train.loop import training_device
+
     recipe = RECIPES[name]
-    plan = recipe.plan
+    plan = recipe.plan if training_device().type == "cpu" else recipe.card or recipe.plan
     if plan is not None and job.steps is not None:
         plan = replace(plan, steps=job.steps)
     return recipe.run(job, plan)

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from slotid import flow
 from slotid.identity.slots import Encoded, SlotID
 from slotid.train.base import FEW, TOKENS, PersonEmbedder, how_often, moments, take_batch, time_weight, told_groups
-from slotid.train.loop import Learner, Plan, fit
+from slotid.train.loop import Learner, Plan, fit, training_device
 from slotid.train.pairs import Latents, latent_scale, partners
+from slotid.train.phrasings import Phrasings
 from slotid.types import Conditioning
 
 Scale = tuple[Tensor, Tensor]  # mean and deviation
@@ -111,8 +112,10 @@ class SlotLearner(Learner):
         backbone, x0 = self.backbone[0], batch["x0"]
         t = flow.sample_times(len(x0), backbone.spec.shift).to(x0)
         noise = flow.placed(torch.randn_like(x0), backbone.spec.noise_place, backbone.spec.noise_shared)
+        with torch.no_grad():
+            text = backbone.embed(*batch["text"])
         with moments(backbone.transformer, batch["moments"], batch["of"]):
-            predicted = backbone.velocity(flow.at(x0, noise, t), t, batch["text"], Conditioning(context=tokens, lora=1.0))
+            predicted = backbone.velocity(flow.at(x0, noise, t), t, text, Conditioning(context=tokens, lora=1.0))
         return flow.loss(predicted, flow.target(x0, noise), batch["weight"] * time_weight(backbone, t))
 
 
@@ -138,7 +141,7 @@ def visible_weight(data: list[Latents], most: float = 30.0) -> Tensor:
 
 def references(data: Latents, rows: np.ndarray, rng: np.random.Generator, mean: Tensor, std: Tensor, frames: int) -> dict:
     """Reference clips of ``rows``: a run of 4 to ``frames`` picked crops, some hidden, with true times; the anchor is a seen frame."""
-    count = data.crops.shape[1]
+    count, rows = data.crops.shape[1], torch.from_numpy(rows)
     frames = min(frames, count)
     start = int(rng.integers(0, count - frames + 1))
     crops = (data.crops[rows, start : start + frames].float() - mean.view(1, 1, -1, 1, 1)) / std.view(1, 1, -1, 1, 1)
@@ -176,10 +179,12 @@ def train_slots(
     ``stills`` are asked for in ``still_share`` of the steps; None where that is 0. They are most of the steps because they hold most of
     the people: looks are read by those one has seen.
     """
-    backbone = learner.backbone[0]
-    mean, std, patch = *latent_scale(backbone), backbone.spec.patch[0]
+    backbone, device = learner.backbone[0], training_device()
+    clips, stills = clips.to(device), stills.to(device) if stills is not None else None
+    mean, std, patch = *(value.to(device) for value in latent_scale(backbone)), backbone.spec.patch[0]
     sources = [data for data in (clips, stills) if with_flow and data is not None]
     others, chance = {id(data): partners(data) for data in sources}, {id(data): how_often(data) for data in sources}
+    words = {id(data): Phrasings(backbone.tokens, data.facts, data.sparse) for data in sources}
 
     def batch_at(rng: np.random.Generator, step: int) -> dict:
         data = stills if rng.random() < still_share else clips
@@ -188,12 +193,10 @@ def train_slots(
         if not with_flow:
             return references(data, rng.integers(0, len(data.films), count), rng, mean, std, frames) | {"meet": meet}
         few = FEW // patch if data.films.shape[2] > FEW else None
-        target = take_batch(data, rng, count, mean, std, patch, few, chance[id(data)])
+        target = take_batch(data, rng, count, mean, std, patch, few, chance[id(data)], words[id(data)])
         rows = np.array([int(rng.choice(others[id(data)][r] or [r])) for r in target["rows"]])
-        with torch.no_grad():
-            text = backbone.read(target["prompts"])
-        wanted = {name: target[name] for name in ("x0", "weight", "moments", "of")}
-        return references(data, rows, rng, mean, std, frames) | wanted | {"meet": meet, "text": text}
+        wanted = {name: target[name] for name in ("x0", "weight", "moments", "of", "text")}
+        return references(data, rows, rng, mean, std, frames) | wanted | {"meet": meet}
 
     def loss_of(module: nn.Module, batch: dict) -> tuple[Tensor, dict[str, float]]:
         return module(batch)

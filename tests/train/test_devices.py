@@ -3,6 +3,7 @@
 No card is at hand in tests. torch's meta device stands in for one: it computes no values, but refuses tensors of two devices.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +14,10 @@ from small import small_backbone, small_method
 from small_world import embedder, world
 
 from slotid.backbone.backbone import LoraPlan
-from slotid.train.base import TOKENS, BaseLearner, channel_weight, take_batch
+from slotid.train.base import TOKENS, BaseLearner, channel_weight, compile_blocks, how_often, take_batch
 from slotid.train.motion import scale_of
 from slotid.train.pairs import latent_scale
+from slotid.train.phrasings import Phrasings
 from slotid.train.slots import SlotLearner, references
 
 CARD = "meta"
@@ -27,8 +29,9 @@ def of_base(motion=0):
     data = replace(data, films=films)
     learner = BaseLearner(backbone, embedder(), channel_weight(backbone, data.films, frames=2))
     length, width = backbone.spec.text_length, backbone.spec.text_width
-    backbone.read = lambda prompts: torch.ones(len(prompts), length, width, device=backbone.device)  # the library's mask asks for values
-    batch = take_batch(data, np.random.default_rng(0), 4, *latent_scale(backbone))
+    backbone.embed = lambda ids, mask: torch.ones(len(ids), length, width, device=backbone.device)  # the library's mask asks for values
+    words = Phrasings(backbone.tokens, data.facts, data.sparse, 2)
+    batch = take_batch(data, np.random.default_rng(0), 4, *latent_scale(backbone), phrasings=words)
     return learner, batch | {"keep": torch.ones(4, len(TOKENS)), "late": False}
 
 
@@ -40,10 +43,11 @@ def of_slots():
     backbone, data = small_backbone(), world(False)
     scale, rng = latent_scale(backbone), np.random.default_rng(0)
     learner = SlotLearner(small_method(anchors=4), backbone, embedder(), backbone.adopt(LoraPlan(rank=2)), scale_of(data.crop_motion))
-    target = take_batch(data, rng, 4, *scale, few=2)
-    text = backbone.read(target["prompts"])
-    wanted = {name: target[name] for name in ("x0", "weight", "moments", "of")}
-    return learner, references(data, target["rows"], rng, *scale, 4) | wanted | {"meet": 1.0, "text": text}
+    length, width = backbone.spec.text_length, backbone.spec.text_width
+    backbone.embed = lambda ids, mask: torch.ones(len(ids), length, width, device=backbone.device)
+    target = take_batch(data, rng, 4, *scale, few=2, phrasings=Phrasings(backbone.tokens, data.facts, data.sparse, 2))
+    wanted = {name: target[name] for name in ("x0", "weight", "moments", "of", "text")}
+    return learner, references(data, target["rows"], rng, *scale, 4) | wanted | {"meet": 1.0}
 
 
 @pytest.mark.parametrize("make", [of_base, of_base_that_films_motion, of_slots])
@@ -58,3 +62,29 @@ def test_a_learner_and_its_batch_meet_on_one_device(make):
     assert sum(p.grad is not None for p in trained) > len(trained) / 2
     with pytest.raises(RuntimeError, match="device"):  # so the stand-in sees what would fail on a card
         learner(batch)
+
+
+def test_batches_are_drawn_where_the_data_lie():
+    backbone = small_backbone()
+    rng, scale = np.random.default_rng(0), [value.to(CARD) for value in latent_scale(backbone)]
+    for data in (world(False).to(CARD), world(True).to(CARD)):
+        words = Phrasings(backbone.tokens, data.facts, data.sparse, 2)
+        few = None if data.sparse else 2
+        target = take_batch(data, rng, 4, *scale, few=few, chance=how_often(data), phrasings=words)
+        found = target | references(data, target["rows"], rng, *scale, 4)
+        assert {name for name, value in found.items() if torch.is_tensor(value) and value.device.type == CARD} == {
+            "x0", "weight", "vectors", "crops", "seconds", "motion",
+        }  # fmt: skip
+
+
+def test_on_a_card_only_whole_films_run_compiled(monkeypatch):
+    backbone, seen = small_backbone(), []
+    monkeypatch.setattr(torch, "compile", lambda plain, **_: lambda *given: (seen.append(given[1].shape[1]), plain(*given))[1])
+    whole, part = (torch.randn(1, 8, count * backbone.spec.patch[0], 4, 4) for count in (4, 2))
+    told = torch.zeros(1, backbone.spec.text_length, backbone.spec.text_width)
+    before = [backbone.velocity(film, 0.5, told) for film in (whole, part)]
+    compile_blocks(backbone.transformer, whole.shape[2:])
+    after = [backbone.velocity(film, 0.5, told) for film in (whole, part)]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    tokens = math.prod(size // cells for size, cells in zip(whole.shape[2:], backbone.spec.patch, strict=True))
+    assert seen == [tokens] * len(backbone.transformer.blocks)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from slotid.train.loop import Plan, adamw8bit, fit, load_weights, rate, step_rng
+from slotid.train.quick import StackedMuon
 from slotid.types import SlotIDError
 
 
@@ -135,6 +136,7 @@ from test_loop import PLAN, Line, batch_at, loss_of
 from dataclasses import replace
 from pathlib import Path
 from slotid.train.loop import fit
+from slotid.train.quick import StackedMuon
 fit(Line(), replace(PLAN, steps={steps}, apart={apart}), Path({out!r}), batch_at, loss_of)
 """
 
@@ -207,3 +209,21 @@ def test_rate_rises_stays_and_falls_to_nothing():
     assert rate(plan, 50) == 1.0
     assert rate(plan, 90) == pytest.approx(0.5)
     assert rate(plan, 99) == pytest.approx(0.05)
+
+
+def test_stacked_muon_steps_as_the_library_does():
+    torch.manual_seed(0)
+    shapes = [(8, 8), (8, 8), (16, 8), (8, 16), (16, 8)]
+    weights = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+    twins = [torch.nn.Parameter(w.detach().clone()) for w in weights]
+    options = {"lr": 0.02, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
+    ours, library = StackedMuon(weights, **options), torch.optim.Muon(twins, **options)
+    for _ in range(3):
+        for w, twin in zip(weights, twins, strict=True):
+            w.grad = torch.randn(w.shape)
+            twin.grad = w.grad.clone()
+        ours.step()
+        library.step()
+    for w, twin, shape in zip(weights, twins, shapes, strict=True):
+        assert torch.allclose(w, twin, atol=2e-3), shape  # its steps are in bfloat16
+        assert torch.equal(ours.state[w]["momentum_buffer"], library.state[twin]["momentum_buffer"])

@@ -18,7 +18,6 @@ from slotid.train.base import (
     moments,
     neighbours,
     pick_moments,
-    prompt_for,
     take_batch,
     told_groups,
     train_base,
@@ -27,6 +26,7 @@ from slotid.train.base import (
 from slotid.train.loop import Plan
 from slotid.train.motion import scale_of
 from slotid.train.pairs import Latents, face_weight, latent_scale, partners
+from slotid.train.phrasings import Phrasings, prompt_for
 from slotid.train.slots import SlotLearner, read_quality, references, train_slots, visible_weight
 from slotid.types import SlotIDError
 
@@ -48,7 +48,9 @@ def test_a_batch_has_films_or_single_frames():
     assert film["x0"].shape == (4, 8, 2, 4, 4) and still["x0"].shape == (4, 8, 3, 4, 4)
     assert torch.equal(still["x0"][:, :, 0], still["x0"][:, :, 2])  # a moment that lasts
     assert film["weight"].shape == (4, 1, 1, 4, 4)
-    assert len(film["prompts"]) == 4
+    assert film["text"] is None
+    told = take_batch(world(False), rng, 4, mean, std, phrasings=Phrasings(backbone.tokens, [FACTS] * 12, False, 2))
+    assert [part.shape for part in told["text"]] == [(4, backbone.spec.text_length)] * 2
 
 
 def test_a_few_moments_of_a_film_keep_their_places():
@@ -114,13 +116,14 @@ def test_what_trembles_costs_more_than_what_is_off_all_along():
         """A backbone whose answer is off by a given film."""
 
         def __init__(self, backbone, off):
-            self.transformer, self.spec, self.off, self.read = backbone.transformer, backbone.spec, off, backbone.read
+            self.transformer, self.spec, self.off, self.embed = backbone.transformer, backbone.spec, off, backbone.embed
 
         def velocity(self, noisy, t, text, conditioning):
             return (noisy - data["x0"]) / t.view(-1, 1, 1, 1, 1) + self.off  # the true velocity, and what is wrong with it
 
     backbone = small_backbone()
-    data = take_batch(world(False), np.random.default_rng(0), 4, *latent_scale(backbone)) | {"keep": None, "late": False}
+    words = Phrasings(backbone.tokens, [FACTS] * 12, False, 2)
+    data = take_batch(world(False), np.random.default_rng(0), 4, *latent_scale(backbone), phrasings=words) | {"keep": None, "late": False}
     trembling = torch.tensor([1.0, -1.0, 1.0]).view(1, 1, 3, 1, 1).expand_as(data["x0"])
     steady, restless = (float(BaseLearner(Off(backbone, off), embedder())(data)) for off in (trembling.abs(), trembling))
     gapped = float(BaseLearner(Off(backbone, trembling), embedder())(data | {"moments": torch.tensor([0, 1, 3]), "of": 4}))
@@ -156,6 +159,26 @@ def test_a_single_frame_is_never_told_an_act():
     acts = {caption({"act": "smile"}, s) for s in range(200)}
     words = {w for text in acts for w in text.split() if "smil" in w}
     assert not any(word in text for text in told for word in words)
+
+
+def test_a_clip_is_told_by_its_own_phrasings_or_by_nothing():
+    backbone = small_backbone()
+    facts = [FACTS | {"act": act} for act in ("smile", "talk", "nod")]
+    words, rng = Phrasings(backbone.tokens, facts, False, 5), np.random.default_rng(0)
+    assert words.ids.shape[0] == 16
+    rows = np.array([0, 1, 2, 1] * 50)
+    ids, mask = words.draw(rows, rng)
+    nothing = backbone.tokens([""])[0][0]
+    untold = (ids == nothing).all(1)
+    assert 0.02 < float(untold.float().mean()) < 0.25
+    for row, told, real in zip(rows[~untold], ids[~untold], mask[~untold], strict=True):
+        own = words.ids[row * 5 : row * 5 + 5].long()
+        assert (own == told).all(1).any() and torch.equal(real, (told != backbone.tokenizer.pad_token_id).long())
+    assert torch.equal(backbone.embed(ids[:3], mask[:3]), backbone.read([*map(decoded(backbone), ids[:3])]))
+
+
+def decoded(backbone):
+    return lambda ids: backbone.tokenizer.decode(ids, skip_special_tokens=True)
 
 
 def test_face_weight_is_highest_at_the_face():
