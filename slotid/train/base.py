@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from slotid import flow
-from slotid.train.loop import Learner, Plan, fit, training_device
+from slotid.train.loop import Learner, Plan, device_here, fit
 from slotid.train.pairs import Latents, face_weight, latent_scale
 from slotid.train.phrasings import Phrasings
 from slotid.types import Conditioning
@@ -33,7 +33,7 @@ UNSHOWN = 1.0  # weight of a latent channel that the decoder does not show (``mo
 UNPLANNED = 0.12  # share of the films that are drawn without their channels of motion, see ``flow.unplanned``
 TREMBLING = 2.0  # weight of the error's change from frame to frame, see ``bend``
 FEW = 12  # frames of a film, see ``train_base``
-FEW_SHARE = 0.7
+FEW_SHARE = 0.7  # of the steps with films, while the rate does not fall
 OFTEN = {"laugh": 4.0, "talk": 2.5, "smile": 1.5}  # how often a film with such an act is drawn, see ``how_often``
 
 
@@ -244,7 +244,8 @@ def take_batch(
         mean, std: of the latents, where the data lie.
     """
     chosen, total = None, data.films.shape[2] // patch
-    rows = torch.from_numpy(rng.choice(len(data.films), count, p=chance))
+    drawn = rng.choice(len(data.films), count, p=chance)
+    rows = torch.from_numpy(drawn)
     films = data.films[rows]
     if data.sparse:
         which = torch.from_numpy(rng.integers(0, films.shape[2], count))
@@ -257,11 +258,11 @@ def take_batch(
             films = films[:, :, frames]
         focus, reach = data.focus[rows, 0], data.reach[rows, 0]
     return {
-        "rows": rows.numpy(),
+        "rows": drawn,
         "still": data.sparse,
         "x0": (films.float() - mean) / std,
         "weight": face_weight(focus, reach, films.shape[-2:]),
-        "text": phrasings.draw(rows.numpy(), rng) if phrasings else None,
+        "text": phrasings.draw(drawn, rng) if phrasings else None,
         "vectors": data.vectors[rows],
         "moments": chosen,
         "of": total,
@@ -287,9 +288,9 @@ def train_base(
     do, Sehwag et al. 2024, arXiv 2407.15811). Whole films are all that is seen while the rate falls.
 
     ``compiled``: torch.compile of the blocks, a sixth faster on a CPU; needs a C++ compiler. On a card only whole films run compiled:
-    every other shape would cost as long again as it saves. ``few_share``: of the steps with films, while the rate does not fall.
+    every other shape would cost as long again as it saves. ``few_share``: see FEW_SHARE.
     """
-    device, patch = training_device(), backbone.spec.patch[0]
+    device, patch = device_here(), backbone.spec.patch[0]
     learner = BaseLearner(backbone.to(device), embedder, channel_weight(backbone, clips.films))
     clips, stills = clips.to(device), stills.to(device)
     if compiled:

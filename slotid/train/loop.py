@@ -52,7 +52,7 @@ def rate(plan: Plan, step: int) -> float:
     return plan.lr * up * down
 
 
-def training_device() -> torch.device:
+def device_here() -> torch.device:
     """Where ``fit`` computes: this process's CUDA card, or the CPU where there is none."""
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
 

@@ -133,10 +133,12 @@ def _encoded(vae: nn.Module, records: list, cut: Callable[[Any], dict[str, Any]]
             workers = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
             made = stack.enter_context(workers).map(cut, records, chunksize=4)
         while group := list(islice(made, 1 if device.type == "cpu" else TOGETHER)):
-            pictures = [picture[:, None] for row in group for picture in (row.pop("faces"), row.pop("frames"))]
-            latents = vae._encode(to_video(np.concatenate(pictures)).to(device)).chunk(2, 1)[0][:, :, 0].half().cpu()
-            parts = latents.split([len(picture) for picture in pictures])
-            for row, crops, film in zip(group, parts[::2], parts[1::2], strict=True):
+            found = []
+            for kind in ("faces", "frames"):  # they may be of two sizes
+                pictures = np.stack([row.pop(kind) for row in group])
+                latents = vae._encode(to_video(pictures.reshape(-1, 1, *pictures.shape[2:])).to(device)).chunk(2, 1)[0][:, :, 0]
+                found.append(latents.half().cpu().unflatten(0, pictures.shape[:2]))
+            for row, crops, film in zip(group, *found, strict=True):
                 row = {name: torch.tensor(value, dtype=torch.float32) for name, value in row.items()}
                 yield row | {"films": film.transpose(0, 1).contiguous(), "crops": crops.clone()}
 

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from slotid.train.judge_recipes import JUDGES as JUDGES
-from slotid.train.loop import Plan
+from slotid.train.loop import Plan, device_here
 from slotid.types import SlotIDError
 
 LATENT_CHANNELS = 48  # of a picture
@@ -152,12 +152,11 @@ def vae_stills(job: Job, plan: Plan | None) -> dict[str, Any]:
 
 def _latents(job: Job, vae, folders: tuple[Path, ...] = ()):
     """Of the job's clips and stills, or of other folders, with what moves in them."""
-    from slotid.train.loop import training_device
     from slotid.train.motion import fill_motion
     from slotid.train.pairs import encode_shards
 
     basis = _motion_basis(job)
-    vae.to(training_device())
+    vae.to(device_here())
     found = [encode_shards(folder, vae, job.out / f"{folder.name}.latents.safetensors") for folder in folders or (job.clips, job.stills)]
     vae.to("cpu")
     for data in found:
@@ -215,7 +214,6 @@ def base(job: Job, plan: Plan | None) -> dict[str, Any]:
     import shutil
 
     from slotid.train.base import PersonEmbedder, train_base
-    from slotid.train.loop import training_device
     from slotid.train.quick import float_attention, muon
 
     backbone = new_backbone(job)
@@ -223,7 +221,7 @@ def base(job: Job, plan: Plan | None) -> dict[str, Any]:
     _scaled(backbone, clips, stills, job)
     _load_text(backbone, job)
     options = {"minutes": job.minutes, "optimizers": muon, "compiled": shutil.which("g++") is not None}
-    if training_device().type == "cpu":
+    if device_here().type == "cpu":
         options["still_share"] = 0.25
     else:  # what does not run compiled is for lengths and people that whole films do not show
         options |= {"still_share": 0.06, "few_share": 0.1}
@@ -339,8 +337,7 @@ def assemble(job: Job, plan: Plan | None) -> dict[str, Any]:
         learner = _learner(replace(job, method=kind.name), lora=stage == "flow")
         load_weights(learner, job.out / f"{kind.name}_{stage}" / "checkpoint", without="watch.")
         if learner.lora is not None:
-            for name, weight in learner.lora.weights.items():
-                weight.data *= LORA_SHARE if name.endswith("lora_B") else 1
+            learner.lora.plan = replace(learner.lora.plan, alpha=LORA_SHARE * LORA_RANK)
         folder = job.assets / "identity" / kind.name
         learner.method.eval().save_pretrained(folder, "tiny", learner.lora, recipe=f"slots_{stage}", half=True)
         made[kind.name] = stage
@@ -390,10 +387,8 @@ def run(name: str, job: Job) -> dict[str, Any]:
     """Runs a recipe by name. Raises SlotIDError for an unknown name."""
     if name not in RECIPES:
         raise SlotIDError(f"Unknown recipe '{name}'; there are {', '.join(RECIPES)}.")
-    from slotid.train.loop import training_device
-
     recipe = RECIPES[name]
-    plan = recipe.plan if training_device().type == "cpu" else recipe.card or recipe.plan
+    plan = recipe.plan if device_here().type == "cpu" else recipe.card or recipe.plan
     if plan is not None and job.steps is not None:
         plan = replace(plan, steps=job.steps)
     return recipe.run(job, plan)

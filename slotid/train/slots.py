@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from slotid import flow
 from slotid.identity.slots import Encoded, SlotID
 from slotid.train.base import FEW, TOKENS, PersonEmbedder, how_often, moments, take_batch, time_weight, told_groups
-from slotid.train.loop import Learner, Plan, fit, training_device
+from slotid.train.loop import Learner, Plan, device_here, fit
 from slotid.train.pairs import Latents, latent_scale, partners
 from slotid.train.phrasings import Phrasings
 from slotid.types import Conditioning
@@ -179,7 +179,7 @@ def train_slots(
     ``stills`` are asked for in ``still_share`` of the steps; None where that is 0. They are most of the steps because they hold most of
     the people: looks are read by those one has seen.
     """
-    backbone, device = learner.backbone[0], training_device()
+    backbone, device = learner.backbone[0], device_here()
     clips, stills = clips.to(device), stills.to(device) if stills is not None else None
     mean, std, patch = *(value.to(device) for value in latent_scale(backbone)), backbone.spec.patch[0]
     sources = [data for data in (clips, stills) if with_flow and data is not None]

@@ -24,7 +24,7 @@ from slotid import flow
 from slotid.identity.slots import SlotConfig, SlotID
 from slotid.pixels import signed
 from slotid.train.base import time_weight
-from slotid.train.loop import Plan, adamw, adamw8bit, fit
+from slotid.train.loop import Plan, adamw, adamw8bit, device_here, fit
 from slotid.train.pairs import face_weight
 from slotid.train.shards_cache import Shards, ShardWriter, known_keys
 from slotid.train.takes import Take, find_clips, link, read_takes
@@ -60,11 +60,6 @@ def plan_wan13b(**changes: Any) -> Plan:
     """The recipe's plan: batch 1 a process with 8 accumulated steps, bfloat16, 3,000 steps as Stand-In's."""
     settings = dict(steps=3000, batch=1, lr=1e-4, warmup=200, accumulate=8, precision="bf16", ema=0.999, save_minutes=20.0)
     return Plan(**(settings | changes))
-
-
-def device_here() -> str:
-    """The device of this process."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 
 def process() -> tuple[int, int]:
@@ -130,7 +125,7 @@ def prepare(scale: Scale, backbone=None, say: Callable[[str], None] = print) -> 
     from slotid.backbone.registry import open_backbone
 
     rank, count = process()
-    device = device_here()
+    device = str(device_here())
     films = find_clips(scale.data)
     backbone = backbone or open_backbone(scale.backbone, scale.memory, device)
     config, extractor = extractor_of(scale, backbone, device)
@@ -276,7 +271,7 @@ def train(scale: Scale, plan: Plan, backbone=None, minutes: float | None = None,
 
     if scale.optimizer not in OPTIMIZERS:
         raise SlotIDError(f"Unknown optimizer '{scale.optimizer}'; expected one of {', '.join(OPTIMIZERS)}.")
-    device = device_here()
+    device = str(device_here())
     spec = backbone.spec if backbone else backbone_spec(scale.backbone)
     tracker = Tracker(scale.tracker if process()[0] == 0 else "none", scale.out, NAME)
     batches = Batches(Shards(scale.cache, about_shards(scale, spec)), spec, plan.batch)  # before minutes of reading weights

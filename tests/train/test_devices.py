@@ -23,15 +23,19 @@ from slotid.train.slots import SlotLearner, references
 CARD = "meta"
 
 
+def words_of(backbone, data):
+    """Phrasings that are embedded without a look at their values, which the library's mask asks for and the meta device has not."""
+    length, width = backbone.spec.text_length, backbone.spec.text_width
+    backbone.embed = lambda ids, mask: torch.ones(len(ids), length, width, device=backbone.device)
+    return Phrasings(backbone.tokens, data.facts, data.sparse, 2)
+
+
 def of_base(motion=0):
     backbone, data = small_backbone(motion=motion), world(False)
     films = torch.cat([torch.zeros_like(data.films[:, :motion]), data.films], 1)
     data = replace(data, films=films)
     learner = BaseLearner(backbone, embedder(), channel_weight(backbone, data.films, frames=2))
-    length, width = backbone.spec.text_length, backbone.spec.text_width
-    backbone.embed = lambda ids, mask: torch.ones(len(ids), length, width, device=backbone.device)  # the library's mask asks for values
-    words = Phrasings(backbone.tokens, data.facts, data.sparse, 2)
-    batch = take_batch(data, np.random.default_rng(0), 4, *latent_scale(backbone), phrasings=words)
+    batch = take_batch(data, np.random.default_rng(0), 4, *latent_scale(backbone), phrasings=words_of(backbone, data))
     return learner, batch | {"keep": torch.ones(4, len(TOKENS)), "late": False}
 
 
@@ -43,9 +47,7 @@ def of_slots():
     backbone, data = small_backbone(), world(False)
     scale, rng = latent_scale(backbone), np.random.default_rng(0)
     learner = SlotLearner(small_method(anchors=4), backbone, embedder(), backbone.adopt(LoraPlan(rank=2)), scale_of(data.crop_motion))
-    length, width = backbone.spec.text_length, backbone.spec.text_width
-    backbone.embed = lambda ids, mask: torch.ones(len(ids), length, width, device=backbone.device)
-    target = take_batch(data, rng, 4, *scale, few=2, phrasings=Phrasings(backbone.tokens, data.facts, data.sparse, 2))
+    target = take_batch(data, rng, 4, *scale, few=2, phrasings=words_of(backbone, data))
     wanted = {name: target[name] for name in ("x0", "weight", "moments", "of", "text")}
     return learner, references(data, target["rows"], rng, *scale, 4) | wanted | {"meet": 1.0}
 
@@ -68,7 +70,7 @@ def test_batches_are_drawn_where_the_data_lie():
     backbone = small_backbone()
     rng, scale = np.random.default_rng(0), [value.to(CARD) for value in latent_scale(backbone)]
     for data in (world(False).to(CARD), world(True).to(CARD)):
-        words = Phrasings(backbone.tokens, data.facts, data.sparse, 2)
+        words = words_of(backbone, data)
         few = None if data.sparse else 2
         target = take_batch(data, rng, 4, *scale, few=few, chance=how_often(data), phrasings=words)
         found = target | references(data, target["rows"], rng, *scale, 4)

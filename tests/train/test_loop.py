@@ -136,7 +136,6 @@ from test_loop import PLAN, Line, batch_at, loss_of
 from dataclasses import replace
 from pathlib import Path
 from slotid.train.loop import fit
-from slotid.train.quick import StackedMuon
 fit(Line(), replace(PLAN, steps={steps}, apart={apart}), Path({out!r}), batch_at, loss_of)
 """
 

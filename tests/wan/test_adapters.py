@@ -103,3 +103,18 @@ def test_both_experts_get_their_lora(pipelines, tmp_path):
         for t in (0.95, 0.5):
             one, two = (b.velocity(x, t, text, Conditioning(lora=1.0)) for b in (backbone, again))
             assert torch.allclose(one, two, atol=1e-5) and (one - again.velocity(x, t, text)).abs().max() > 1e-3
+
+
+def test_a_share_of_lora_is_told_by_the_plan_that_is_kept(pipelines, tmp_path):
+    whole, part = (load_wan(pipelines("2.1"), device="cpu") for _ in range(2))
+    lora = whole.adopt(LoraPlan(rank=2))
+    stir(lora, 2)
+    lora.plan = replace(lora.plan, alpha=0.3 * 2)
+    small_method(2).save_pretrained(tmp_path, "small-2.1", lora)
+    adopt_weights(part, SlotID.from_pretrained(tmp_path), tmp_path)
+    from slotid.types import Conditioning
+
+    x, text = torch.randn(1, 8, 2, 4, 4), whole.read(["a man talks"])
+    with torch.no_grad():
+        bent, share, asked = (b.velocity(x, 0.5, text, Conditioning(lora=s)) for b, s in ((whole, 1.0), (part, 1.0), (whole, 0.3)))
+    assert torch.allclose(share, asked, atol=1e-5) and (share - bent).abs().max() > 1e-3
