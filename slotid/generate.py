@@ -188,7 +188,7 @@ def generate(studio: Studio, request: Request) -> Iterator[Step | Result]:
     import torch
 
     from slotid import flow
-    from slotid.guidance import with_plan
+    from slotid.guidance import with_attention, with_plan
 
     backbone, method, spec = studio.backbone, studio.method, studio.backbone.spec
     asked, request = request, resolve(studio, request)
@@ -226,9 +226,14 @@ def generate(studio: Studio, request: Request) -> Iterator[Step | Result]:
     path = flow.times(request.steps, spec.shift)
     forwards = _Forwards(studio, empty, text, given, seeded)
     boundary = -1.0 if spec.boundary is None else spec.boundary
+
+    def streams_at(t: float) -> list[Stream]:
+        asked = streams if t >= boundary else late
+        return with_attention(with_plan(asked, spec.plan_guidance, t), spec.attention_guidance, t)
+
     walk = flow.walk(
         x,
-        lambda x, t: forwards.guided(with_plan(streams if t >= boundary else late, spec.plan_guidance, t), x, t),
+        lambda x, t: forwards.guided(streams_at(t), x, t),
         path,
         refine=lambda x0, t: method.refine(x0, backbone.to_pixels, t),
     )
@@ -280,16 +285,25 @@ class _Forwards:
 
         from slotid import flow
 
-        identity, shared = group[0].identity, self.studio.backbone.spec.noise_shared
-        seen = [x if stream.planned else flow.unplanned(x, shared, self.seeded) for stream in group]
+        identity, spec = group[0].identity, self.studio.backbone.spec
+        whole = [stream for stream in group if stream.attentive]
+        seen = [x if stream.planned else flow.unplanned(x, spec.noise_shared, self.seeded) for stream in whole]
         if self.studio.together:
-            found = list(self._velocity(torch.cat(seen), t, identity, tuple(stream.text for stream in group)).split(1))
+            found = list(self._velocity(torch.cat(seen), t, identity, tuple(stream.text for stream in whole)).split(1))
         else:
-            found = [self._velocity(one, t, identity, (stream.text,)) for one, stream in zip(seen, group, strict=True)]
-        plan = {stream.text: one[:, :shared] for stream, one in zip(group, found, strict=True) if stream.planned}
-        # who does not see the plan says nothing of it: there, the two streams of ``with_plan`` are one
+            found = [self._velocity(one, t, identity, (stream.text,)) for one, stream in zip(seen, whole, strict=True)]
+        answers = dict(zip(whole, found, strict=True))
+        for stream in group:
+            if not stream.attentive:
+                with self.studio.backbone.perturbed(spec.attention_block):
+                    answers[stream] = self._velocity(x, t, identity, (stream.text,))
+        plan = {stream.text: answers[stream][:, : spec.noise_shared] for stream in whole if stream.planned}
+        # who does not see the plan, or sees it through perturbed attention, says nothing of it: there, such streams and the told are one
         return [
-            one if stream.planned else torch.cat([plan[stream.text], one[:, shared:]], 1) for stream, one in zip(group, found, strict=True)
+            answers[stream]
+            if stream.planned and stream.attentive
+            else torch.cat([plan[stream.text], answers[stream][:, spec.noise_shared :]], 1)
+            for stream in group
         ]
 
     def _velocity(self, x: Tensor, t: float, identity: bool, which: tuple[bool, ...]) -> Tensor:

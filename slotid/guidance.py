@@ -16,6 +16,7 @@ from torch import Tensor
 from slotid.types import Stream
 
 PLAN_KNOWN = 0.85  # time below which most of a film's motion is settled (LOG.md, eleventh training)
+ATTENTION_WITHIN = (0.3, 0.9)  # times between which faces take their form (LOG.md, thirteenth training)
 
 
 def _kept(streams: Sequence[Stream]) -> list[Stream]:
@@ -45,6 +46,24 @@ def with_plan(streams: Sequence[Stream], plan_guidance: float, t: float = 0.0) -
         return list(streams)
     *others, told = streams  # the last is told the most
     return [*others, *_kept([replace(told, weight=told.weight + plan_guidance), replace(told, weight=-plan_guidance, planned=False)])]
+
+
+def with_attention(streams: Sequence[Stream], attention_guidance: float, t: float = 0.5) -> list[Stream]:
+    """The streams and g_a [v(id, text) - v'(id, text)] besides, v' with self-attention perturbed in one block: what tokens learn from one
+    another there, so that eyes, mouth and outline belong to one face.
+
+    Perturbed-attention guidance (Ahn et al. 2024, arXiv 2403.17887; for video Hyung et al. 2024, arXiv 2411.18664). It costs a stream
+    within ATTENTION_WITHIN and nothing outside.
+    """
+    low, high = ATTENTION_WITHIN
+    if not attention_guidance or not low <= t <= high:
+        return list(streams)
+    told = max((s for s in streams if s.planned), key=lambda s: (s.identity, s.text))
+    others = [s for s in streams if s is not told]
+    return [
+        *others,
+        *_kept([replace(told, weight=told.weight + attention_guidance), replace(told, weight=-attention_guidance, attentive=False)]),
+    ]
 
 
 def guided(streams: Sequence[Stream], velocity_of: Callable[[list[Stream]], Sequence[Tensor]]) -> Tensor:

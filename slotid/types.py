@@ -88,6 +88,7 @@ class Stream:
     text: bool
     identity: bool
     planned: bool = True  # False: without the film's own plan of motion (``flow.unplanned``)
+    attentive: bool = True  # False: in one block of the backbone every token attends to itself alone (``WanBackbone.perturbed``)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ class Spec:
     boundary: float | None = None  # time in [0, 1] below which a second expert takes over; None: there is one
     identity_guidance: float = 1.5
     plan_guidance: float = 0.0  # where there are shared channels, see guidance.with_plan
+    attention_guidance: float = 0.0  # see guidance.with_attention
+    attention_block: int = 0  # whose self-attention that guidance perturbs
     max_prompt_chars: int = 1000
     whole_words: bool = False  # True: the tokenizer holds every word the backbone has learned as one token
 

@@ -280,6 +280,29 @@ class WanBackbone:
         with self._bent(lora, [m for m in block.modules() if hasattr(m, "lora_A")]):
             return block(*inputs)
 
+    @contextmanager
+    def perturbed(self, block: int):
+        """Inside, every token attends to itself alone in the self-attention of a block (arXiv 2403.17887): only its value passes.
+
+        Raises SlotIDError where there is no such block, or where a memory profile moves blocks by hooks.
+        """
+        experts = [net for net in (self.transformer, self.transformer_2) if net is not None]
+        if not 0 <= block < len(self.transformer.blocks):
+            raise SlotIDError(
+                f"Block {block} of '{self.spec.name}' was to be perturbed; it has blocks 0 to {len(self.transformer.blocks) - 1}."
+            )
+        if self.placement and not self.placement.whole:
+            raise SlotIDError(f"Perturbed attention needs the whole transformer at hand, not memory profile '{self.placement.profile}'.")
+        layers = [net.blocks[block].attn1 for net in experts]
+        with self._lock:
+            for layer in layers:
+                layer.forward = lambda hidden, *_, layer=layer, **__: layer.to_out[1](layer.to_out[0](layer.to_v(hidden)))
+            try:
+                yield
+            finally:
+                for layer in layers:
+                    del layer.forward
+
     def save_memory(self) -> None:
         """Gradient checkpointing: training keeps one tensor per block and computes the rest again in backward."""
         for net in (self.transformer, self.transformer_2):

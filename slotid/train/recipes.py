@@ -38,10 +38,10 @@ LATENT_CHANNELS = 48  # of a picture
 MOTION_CHANNELS = 16  # before those, of what moves in it (``train.motion``)
 LEAST_SCALE = 0.4  # deviation of the least important latent channel given to the flow; the first has 1
 LORA_RANK = 16
-LORA_SHARE = 0.3  # of what it learned: it trusts tokens of people it has seen more than others' deserve (arXiv 2109.01903; LOG.md, twelfth)
+LORA_SHARE = 0.1  # of what it learned: the more, the less alike are people that it has not seen (LOG.md, twelfth and thirteenth)
 READER = {"width": 160, "heads": 5}  # of the encoder: four methods' weights and the pipeline fit in 60 MB so
-TEXT_GUIDANCE, IDENTITY_GUIDANCE = 2.5, 2.5  # equal: a stream less a step; why, see LOG.md, fifth, tenth and twelfth training
-PLAN_GUIDANCE = 0.3  # why, see LOG.md, eleventh and twelfth training
+TEXT_GUIDANCE, IDENTITY_GUIDANCE = 2.0, 2.0  # equal: a stream less a step; why, see LOG.md, fifth, tenth, twelfth, thirteenth training
+ATTENTION_GUIDANCE, ATTENTION_BLOCK = 0.2, 4  # in place of guidance by the plan: why, see LOG.md, thirteenth training
 MOTION_FILE = "motion.safetensors"  # what those channels tell, beside the weights that know them
 STEPS = 12  # of the sampler; quality against steps is in assets/tiny/REPORT.md
 
@@ -321,8 +321,8 @@ def assemble(job: Job, plan: Plan | None) -> dict[str, Any]:
     from slotid.train.loop import load_weights
 
     backbone = trained_base(job)
-    guidance = {"text_guidance": TEXT_GUIDANCE, "identity_guidance": IDENTITY_GUIDANCE, "plan_guidance": PLAN_GUIDANCE}
-    backbone.spec = replace(backbone.spec, steps=STEPS, **guidance)
+    guidance = {"text_guidance": TEXT_GUIDANCE, "identity_guidance": IDENTITY_GUIDANCE, "attention_guidance": ATTENTION_GUIDANCE}
+    backbone.spec = replace(backbone.spec, steps=STEPS, attention_block=ATTENTION_BLOCK, **guidance)
     job.assets.mkdir(parents=True, exist_ok=True)
     for stale in ("transformer", "vae"):  # other sizes may have had other numbers of files
         shutil.rmtree(job.assets / stale, ignore_errors=True)

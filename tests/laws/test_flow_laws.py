@@ -9,9 +9,9 @@ from small import small_backbone, small_face, small_studio, stir
 
 from slotid import flow
 from slotid.generate import Studio, generate
-from slotid.guidance import PLAN_KNOWN, guided, three_streams, two_streams, with_plan
+from slotid.guidance import ATTENTION_WITHIN, PLAN_KNOWN, guided, three_streams, two_streams, with_attention, with_plan
 from slotid.identity.method import Method
-from slotid.types import Request, Result, Stream
+from slotid.types import Request, Result, SlotIDError, Stream
 
 
 def land(field, x, steps, method="second", shift=1.0):
@@ -224,6 +224,46 @@ def test_law_8_what_a_plan_changes_is_drawn_more_and_the_plan_itself_is_left_alo
     assert torch.allclose(plain[:, :3], planned[:, :3], atol=1e-4)
     assert (plain[:, 3:] - planned[:, 3:]).abs().max() > 1e-2
     assert torch.allclose(planned, apart, atol=1e-3)
+
+
+@pytest.mark.parametrize("streams", [two_streams(3.0), three_streams(3.0, 3.0), three_streams(4.0, 1.5, 0.5), two_streams(1.0)])
+def test_law_8_guidance_by_attention_is_an_average_too(streams):
+    low, high = ATTENTION_WITHIN
+    for asked in (streams, with_plan(streams, 0.5)):
+        assert with_attention(asked, 0.0) == asked == with_attention(asked, 0.5, low - 0.01) == with_attention(asked, 0.5, high + 0.01)
+        found = with_attention(asked, 0.5)
+        assert sum(s.weight for s in found) == pytest.approx(1.0, abs=1e-9)
+        perturbed = [s for s in found if not s.attentive]
+        assert perturbed == [Stream(-0.5, streams[-1].text, streams[-1].identity, attentive=False)]  # beside what is told the most
+        assert len(found) == len(asked) + 1
+
+
+def test_law_8_attention_that_is_perturbed_changes_the_picture_and_leaves_the_plan_and_the_backbone_alone():
+    backbone = small_backbone(3, motion=3)
+    x, text = torch.randn(1, backbone.spec.channels, 3, 4, 4), backbone.read(["a person smiles"])
+    before = backbone.velocity(x, 0.5, text)
+    for block in range(backbone.spec.depth):
+        with backbone.perturbed(block):
+            assert (backbone.velocity(x, 0.5, text) - before).abs().max() > 1e-4
+    assert torch.equal(backbone.velocity(x, 0.5, text), before)
+    with pytest.raises(SlotIDError, match="has blocks 0 to"), backbone.perturbed(backbone.spec.depth):
+        pass
+    alone = torch.randn(1, 1, backbone.spec.width)
+    attention = backbone.transformer.blocks[0].attn1
+    whole = attention(alone)  # a token that is alone attends to itself as it is
+    with backbone.perturbed(0):
+        assert torch.allclose(attention(alone), whole, atol=1e-5)
+    latents = {}
+    for weight in (0.0, 1.0):
+        for together in (True, False):
+            backbone.spec = replace(backbone.spec, attention_guidance=weight)
+            seen = []
+            kept, backbone.to_pixels = backbone.to_pixels, lambda x: seen.append(x) or kept(x)  # noqa: B023
+            film(Studio(backbone, Method(), together=together), steps=4)
+            backbone.to_pixels = kept
+            latents[weight, together] = seen[-1]
+    assert (latents[0.0, True][:, 3:] - latents[1.0, True][:, 3:]).abs().max() > 1e-2
+    assert torch.allclose(latents[1.0, True], latents[1.0, False], atol=1e-3)
 
 
 def test_law_7_a_film_without_its_plan_tells_nothing_of_it_and_all_of_the_picture():
