@@ -43,7 +43,7 @@ READER = {"width": 160, "heads": 5}  # of the encoder: four methods' weights and
 TEXT_GUIDANCE, IDENTITY_GUIDANCE = 2.0, 2.0  # equal: a stream less a step; why, see LOG.md, fifth, tenth, twelfth, thirteenth training
 ATTENTION_GUIDANCE, ATTENTION_BLOCK = 0.2, 4  # in place of guidance by the plan: why, see LOG.md, thirteenth training
 MOTION_FILE = "motion.safetensors"  # what those channels tell, beside the weights that know them
-STEPS = 12  # of the sampler; quality against steps is in assets/tiny/REPORT.md
+STEPS = 8  # of the sampler; quality against steps is in assets/tiny/REPORT.md
 
 
 @dataclass(frozen=True)
