@@ -286,8 +286,9 @@ class _Forwards:
         from slotid import flow
 
         identity, spec = group[0].identity, self.studio.backbone.spec
+        shared = spec.noise_shared
         whole = [stream for stream in group if stream.attentive]
-        seen = [x if stream.planned else flow.unplanned(x, spec.noise_shared, self.seeded) for stream in whole]
+        seen = [x if stream.planned else flow.unplanned(x, shared, self.seeded) for stream in whole]
         if self.studio.together:
             found = list(self._velocity(torch.cat(seen), t, identity, tuple(stream.text for stream in whole)).split(1))
         else:
@@ -297,12 +298,10 @@ class _Forwards:
             if not stream.attentive:
                 with self.studio.backbone.perturbed(spec.attention_block):
                     answers[stream] = self._velocity(x, t, identity, (stream.text,))
-        plan = {stream.text: answers[stream][:, : spec.noise_shared] for stream in whole if stream.planned}
+        plan = {stream.text: answers[stream][:, :shared] for stream in whole if stream.planned}
         # who does not see the plan, or sees it through perturbed attention, says nothing of it: there, such streams and the told are one
         return [
-            answers[stream]
-            if stream.planned and stream.attentive
-            else torch.cat([plan[stream.text], answers[stream][:, spec.noise_shared :]], 1)
+            answers[stream] if stream.planned and stream.attentive else torch.cat([plan[stream.text], answers[stream][:, shared:]], 1)
             for stream in group
         ]
 

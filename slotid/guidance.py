@@ -36,16 +36,24 @@ def three_streams(text_guidance: float, identity_guidance: float, strength: floa
     return _kept([Stream(1 - pull, False, False), Stream(pull - text_guidance, False, True), Stream(text_guidance, True, True)])
 
 
+def _more_than(streams: Sequence[Stream], weight: float, **lacking: bool) -> list[Stream]:
+    """The streams and ``weight`` times [what the stream that is told the most says - what it says ``lacking`` something] besides."""
+    told = max((s for s in streams if s.planned and s.attentive), key=lambda s: (s.identity, s.text))
+    at = streams.index(told)
+    return [
+        *streams[:at],
+        *_kept([replace(told, weight=told.weight + weight), replace(told, weight=-weight, **lacking)]),
+        *streams[at + 1 :],
+    ]
+
+
 def with_plan(streams: Sequence[Stream], plan_guidance: float, t: float = 0.0) -> list[Stream]:
     """The streams and g_p [v(id, text) - v(id, text, no plan)] besides: what a film's own plan of motion changes in its picture.
 
     VideoJAM's inner guidance (arXiv 2502.02492), for backbones that film what moves in channels of their own (``Spec.noise_shared``).
     Only below PLAN_KNOWN: before, there is no plan yet that a picture could follow, and a step costs a stream less.
     """
-    if t >= PLAN_KNOWN:
-        return list(streams)
-    *others, told = streams  # the last is told the most
-    return [*others, *_kept([replace(told, weight=told.weight + plan_guidance), replace(told, weight=-plan_guidance, planned=False)])]
+    return list(streams) if t >= PLAN_KNOWN else _more_than(streams, plan_guidance, planned=False)
 
 
 def with_attention(streams: Sequence[Stream], attention_guidance: float, t: float = 0.5) -> list[Stream]:
@@ -56,14 +64,7 @@ def with_attention(streams: Sequence[Stream], attention_guidance: float, t: floa
     within ATTENTION_WITHIN and nothing outside.
     """
     low, high = ATTENTION_WITHIN
-    if not attention_guidance or not low <= t <= high:
-        return list(streams)
-    told = max((s for s in streams if s.planned), key=lambda s: (s.identity, s.text))
-    others = [s for s in streams if s is not told]
-    return [
-        *others,
-        *_kept([replace(told, weight=told.weight + attention_guidance), replace(told, weight=-attention_guidance, attentive=False)]),
-    ]
+    return _more_than(streams, attention_guidance, attentive=False) if low <= t <= high else list(streams)
 
 
 def guided(streams: Sequence[Stream], velocity_of: Callable[[list[Stream]], Sequence[Tensor]]) -> Tensor:

@@ -284,24 +284,24 @@ class WanBackbone:
     def perturbed(self, block: int):
         """Inside, every token attends to itself alone in the self-attention of a block (arXiv 2403.17887): only its value passes.
 
-        Raises SlotIDError where there is no such block, or where a memory profile moves blocks by hooks.
+        Raises SlotIDError where there is no such block.
         """
-        experts = [net for net in (self.transformer, self.transformer_2) if net is not None]
         if not 0 <= block < len(self.transformer.blocks):
             raise SlotIDError(
                 f"Block {block} of '{self.spec.name}' was to be perturbed; it has blocks 0 to {len(self.transformer.blocks) - 1}."
             )
-        if self.placement and not self.placement.whole:
-            raise SlotIDError(f"Perturbed attention needs the whole transformer at hand, not memory profile '{self.placement.profile}'.")
-        layers = [net.blocks[block].attn1 for net in experts]
+        layers = [net.blocks[block].attn1 for net in (self.transformer, self.transformer_2) if net is not None]
         with self._lock:
+            kept = [vars(layer).get("forward") for layer in layers]  # a memory profile's hook may stand there
             for layer in layers:
                 layer.forward = lambda hidden, *_, layer=layer, **__: layer.to_out[1](layer.to_out[0](layer.to_v(hidden)))
             try:
                 yield
             finally:
-                for layer in layers:
+                for layer, forward in zip(layers, kept, strict=True):
                     del layer.forward
+                    if forward is not None:
+                        layer.forward = forward
 
     def save_memory(self) -> None:
         """Gradient checkpointing: training keeps one tensor per block and computes the rest again in backward."""

@@ -140,6 +140,16 @@ def adopted(backbone):
     return backbone
 
 
+def perturbed(backbone):
+    """A velocity with perturbed attention, and one after it."""
+    x = torch.randn(1, 8, 2, 4, 4, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        text = backbone.read(["a man talks"])
+        with backbone.perturbed(1):
+            inside = backbone.velocity(x, 0.9, text)
+        return inside, backbone.velocity(x, 0.9, text)
+
+
 def bent(backbone, cache=None):
     x = torch.randn(1, 8, 2, 4, 4, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
@@ -149,7 +159,7 @@ def bent(backbone, cache=None):
 @pytest.fixture(scope="module")
 def unplaced(pipelines):
     backbone = adopted(load_wan(pipelines("2.2-a14b"), device="cpu"))
-    return outputs(backbone), bent(backbone)
+    return outputs(backbone), bent(backbone), perturbed(backbone)
 
 
 @pytest.mark.parametrize("profile", list(PROFILES))
@@ -162,6 +172,9 @@ def test_no_profile_changes_the_film(pipelines, unplaced, profile):
     assert torch.allclose(bent(backbone), unplaced[1], atol=0.3 if loose else 1e-4)
     assert torch.allclose(bent(backbone), bent(backbone, {}), atol=1e-4)
     assert (unplaced[1] - unplaced[0][0]).abs().max() > 1e-3
+    for one, two in zip(unplaced[2], perturbed(backbone), strict=True):
+        assert torch.allclose(one, two, atol=0.3 if loose else 1e-4)
+    assert (unplaced[2][0] - unplaced[2][1]).abs().max() > 1e-3
     if loose:
         assert (unplaced[0][0] - again[0]).abs().max() > 1e-6, "8 bits must have an effect"
         kept = {p.dtype for p in backbone.transformer.blocks[0].attn1.to_q.parameters()}
