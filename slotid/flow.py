@@ -64,6 +64,27 @@ def place_code(channels: int, size: Sequence[int], amplitude: float) -> Tensor:
     return code
 
 
+def steadied(film: Tensor) -> Tensor:
+    """A film (B, C, T', h, w) in which each moment is the mean of itself and its neighbours (1 2 1): nothing alternates any more,
+    and what moves evenly stays as it is."""
+    around = torch.cat([film[:, :, :1], film, film[:, :, -1:]], 2)
+    return (around[:, :, :-2] + 2 * around[:, :, 1:-1] + around[:, :, 2:]) / 4
+
+
+def finished(film: Tensor, gain: Sequence[float] | None, steady: int = 0, shared: int = 0) -> Tensor:
+    """A sampled film (B, C, T', h, w), normalised, made good as a whole: the small model's light trembles more than real light does, and
+    its fine channels are flatter.
+
+    Args:
+        gain: of each channel (``train.calibrate``); None leaves them. steady: so many channels after the ``shared`` ones, which hold the
+            light of each cell, are ``steadied``.
+    """
+    if steady:
+        light = slice(shared, shared + steady)
+        film = torch.cat([film[:, :shared], steadied(film[:, light]), film[:, light.stop :]], 1)
+    return film * torch.tensor(gain).to(film).view(1, -1, 1, 1, 1) if gain else film
+
+
 def target(x0: Tensor, noise: Tensor) -> Tensor:
     """The velocity of the path, the same at every t."""
     return noise - x0

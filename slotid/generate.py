@@ -222,7 +222,7 @@ def generate(studio: Studio, request: Request) -> Iterator[Step | Result]:
     seeded = torch.Generator().manual_seed(request.seed)
     lead = backbone.lead(given)  # latent frames that references take before the film
     x = torch.randn((1, spec.channels, lead + grid[0], *grid[1:]), generator=seeded)
-    x = flow.placed(x, spec.noise_place, spec.noise_shared).to(backbone.device)
+    x = spec.placed(x).to(backbone.device)
     path = flow.times(request.steps, spec.shift)
     forwards = _Forwards(studio, empty, text, given, seeded)
     boundary = -1.0 if spec.boundary is None else spec.boundary
@@ -320,7 +320,7 @@ def _to_frames(backbone: Backbone, latent: Tensor) -> np.ndarray:
     import torch
 
     with torch.no_grad():
-        return in_bytes(backbone.to_pixels(latent)[0].transpose(0, 1))
+        return in_bytes(backbone.to_pixels(backbone.spec.finished(latent))[0].transpose(0, 1))
 
 
 def _likeness(face: FaceTrack, film: Clip) -> np.ndarray:

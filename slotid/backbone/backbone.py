@@ -47,6 +47,8 @@ class Spec:
     plan_guidance: float = 0.0  # where there are shared channels, see guidance.with_plan
     attention_guidance: float = 0.0  # see guidance.with_attention
     attention_block: int = 0  # whose self-attention that guidance perturbs
+    finish_gain: tuple[float, ...] | None = None  # of each latent channel at the end, see flow.finished
+    finish_steady: int = 0  # channels after the shared ones that are steadied then, likewise
     max_prompt_chars: int = 1000
     whole_words: bool = False  # True: the tokenizer holds every word the backbone has learned as one token
 
@@ -72,6 +74,18 @@ class Spec:
         height, width = size or self.size
         return (frames - 1) // self.time + 1, height // self.space, width // self.space
 
+    def placed(self, noise: Tensor) -> Tensor:
+        """Standard normal latents (B, C, T', h, w) as this backbone's films begin, see ``flow.placed``."""
+        from slotid import flow
+
+        return flow.placed(noise, self.noise_place, self.noise_shared)
+
+    def finished(self, film: Tensor) -> Tensor:
+        """A sampled film (B, C, T', h, w) as it is decoded, see ``flow.finished``."""
+        from slotid import flow
+
+        return flow.finished(film, self.finish_gain, self.finish_steady, self.noise_shared)
+
     def save(self, folder: str | Path) -> None:
         """Write ``slotid.json`` into a pipeline folder."""
         Path(folder, SPEC_FILE).write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
@@ -86,8 +100,7 @@ class Spec:
         unknown = set(fields) - {f.name for f in dataclasses.fields(cls)}
         if unknown:
             raise SlotIDError(f"{path} has fields this version does not know ({', '.join(sorted(unknown))}); update slotid.")
-        fields["patch"], fields["size"] = tuple(fields["patch"]), tuple(fields["size"])
-        return cls(**fields)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
 
 @dataclass(frozen=True)

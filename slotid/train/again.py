@@ -28,6 +28,7 @@ def from_assets(assets: Path, out: Path) -> dict[str, Any]:
 
     from slotid.backbone.tiny import load_tiny, without_motion
     from slotid.identity.slots import SlotID
+    from slotid.train.finish import keep_finish
     from slotid.train.loop import write_checkpoint
     from slotid.train.recipes import LATENT_CHANNELS, MOTION_CHANNELS, MOTION_FILE
 
@@ -41,6 +42,7 @@ def from_assets(assets: Path, out: Path) -> dict[str, Any]:
     config = backbone.vae.config
     scale = [list(values)[-LATENT_CHANNELS:] for values in (config.latents_mean, config.latents_std)]  # the last are a picture's
     (out / "base" / "latents.json").write_text(json.dumps(scale))
+    keep_finish(backbone.spec, out / "base")
     new = LATENT_CHANNELS + MOTION_CHANNELS - config.z_dim
     if not new and (assets / MOTION_FILE).exists():
         shutil.copyfile(assets / MOTION_FILE, out / "base" / MOTION_FILE)

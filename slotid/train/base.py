@@ -90,7 +90,7 @@ class BaseLearner(Learner):
         """Loss of a batch as ``take_batch`` makes it, with ``keep`` (B, 8) or None and ``late``."""
         x0, keep = batch["x0"], batch["keep"]
         t = training_times(len(x0), batch["late"]).to(x0)
-        noise = flow.placed(torch.randn_like(x0), self.backbone.spec.noise_place, self.backbone.spec.noise_shared)
+        noise = self.backbone.spec.placed(torch.randn_like(x0))
         with torch.no_grad():
             text = self.backbone.embed(*batch["text"])
         told = batch["vectors"] + TOLD_NOISE * torch.randn_like(batch["vectors"])

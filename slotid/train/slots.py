@@ -111,7 +111,7 @@ class SlotLearner(Learner):
     def _flow(self, tokens: Tensor, batch: dict) -> Tensor:
         backbone, x0 = self.backbone[0], batch["x0"]
         t = flow.sample_times(len(x0), backbone.spec.shift).to(x0)
-        noise = flow.placed(torch.randn_like(x0), backbone.spec.noise_place, backbone.spec.noise_shared)
+        noise = backbone.spec.placed(torch.randn_like(x0))
         with torch.no_grad():
             text = backbone.embed(*batch["text"])
         with moments(backbone.transformer, batch["moments"], batch["of"]):

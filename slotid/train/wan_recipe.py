@@ -172,7 +172,7 @@ class WanLearner(nn.Module):
         found = self.method.encode(batch["crops"], batch["seconds"], batch["seen"], batch["anchor"])
         given = Conditioning(context=self.method.tokens(found), lora=1.0)
         t = flow.sample_times(len(x0), backbone.spec.shift).to(x0)
-        noise = flow.placed(torch.randn_like(x0), backbone.spec.noise_place, backbone.spec.noise_shared)
+        noise = backbone.spec.placed(torch.randn_like(x0))
         predicted = backbone.velocity(flow.at(x0, noise, t), t, batch["text"], given)
         return flow.loss(predicted, flow.target(x0, noise), batch["weight"] * time_weight(backbone, t))
 

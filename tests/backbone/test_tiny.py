@@ -58,7 +58,7 @@ def test_diffusers_own_pipeline_makes_what_our_walk_makes(saved):
     pipeline.set_progress_bar_config(disable=True)
     ours = load_tiny(folder)
     # all that the stock pipeline has to be told
-    noise = flow.placed(torch.randn(1, 8, 3, 4, 4), ours.spec.noise_place, ours.spec.noise_shared)
+    noise = ours.spec.placed(torch.randn(1, 8, 3, 4, 4))
     theirs = pipeline(
         "A man  talks to the camera", height=64, width=64, num_frames=9, num_inference_steps=4, guidance_scale=3.0, latents=noise,
         output_type="latent", max_sequence_length=ours.spec.text_length,

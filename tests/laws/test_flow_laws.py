@@ -270,3 +270,15 @@ def test_law_7_a_film_without_its_plan_tells_nothing_of_it_and_all_of_the_pictur
     empty = flow.unplanned(x, 2, torch.Generator().manual_seed(0))
     assert torch.equal(empty[:, 2:], x[:, 2:]) and empty[:, :2].std() == pytest.approx(1, abs=0.1) and abs(float(empty[:, :2].mean())) < 0.2
     assert torch.equal(empty, flow.unplanned(x, 2, torch.Generator().manual_seed(0))) and torch.equal(flow.unplanned(x, 0), x)
+
+
+def test_law_7_a_finished_film_trembles_less_and_only_where_it_is_asked():
+    film = torch.randn(2, 4, 9, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(flow.finished(film, None), film)
+    done = flow.finished(film, (1.0, 1.0, 1.0, 1.5), steady=1, shared=1)
+    assert torch.equal(done[:, [0, 2]], film[:, [0, 2]]) and torch.allclose(done[:, 3], 1.5 * film[:, 3])
+    assert done[:, 1].diff(n=2, dim=1).square().mean() < 0.2 * film[:, 1].diff(n=2, dim=1).square().mean()
+    line = torch.arange(7.0).view(1, 1, 7, 1, 1).expand(1, 2, 7, 4, 4)
+    assert torch.allclose(flow.steadied(line)[:, :, 1:-1], line[:, :, 1:-1]), "what moves evenly is left as it is"
+    one = torch.randn(1, 2, 1, 4, 4)
+    assert torch.allclose(flow.steadied(one), one), "a single moment has nothing to tremble against"
