@@ -61,7 +61,9 @@ def write_clip(path: str | Path, clip: Clip | np.ndarray, request_meta: Mapping[
         with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container:
             if comment is not None:
                 container.metadata["comment"] = comment
-            stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001), options={"crf": "14", "preset": "medium"})
+            # x264's tree of macroblocks weighs some otherwise from time to time: the same film became one of two or three files
+            options = {"crf": "14", "preset": "medium", "x264-params": "mbtree=0"}
+            stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001), options=options)
             stream.width, stream.height = frames.shape[2] + frames.shape[2] % 2, frames.shape[1] + frames.shape[1] % 2
             stream.pix_fmt = "yuv420p"
             context = stream.codec_context
