@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from slotid import flow
+from slotid.guidance import guided, three_streams
 from slotid.train.pairs import Latents, face_weight, latent_scale
-from slotid.types import Conditioning
+from slotid.types import Conditioning, Stream
 
 TOGETHER = 8  # films drawn at once
 MOST_GAIN = 1.4
@@ -38,16 +39,25 @@ def calibrate(backbone, embedder, clips: Latents, count: int = 32, seed: int = 0
         facts = [{name: value for name, value in clips.facts[row].items() if name != "framing"} for row in group.tolist()]
         text, empty = backbone.read([caption(told, seed, whole=True) for told in facts]), backbone.read([""] * len(group))
         given = Conditioning(context=embedder(clips.vectors[group]))
-
-        def field(x: Tensor, t: float, text=text, empty=empty, given=given) -> Tensor:
-            told = backbone.velocity(x, t, text, given)
-            return told + (spec.text_guidance - 1) * (told - backbone.velocity(x, t, empty, Conditioning()))
-
-        *_, (_, film, _) = flow.walk(noise, field, flow.times(spec.steps, spec.shift))
         real.append(x0)
-        drawn.append(film)
+        drawn.append(_sampled(backbone, noise, text, empty, given))
     focus, reach = clips.focus[rows, 0], clips.reach[rows, 0]
     return compare(torch.cat(real), torch.cat(drawn), face_weight(focus, reach, x0.shape[-2:]), spec.noise_shared + COARSE)
+
+
+def _sampled(backbone, noise: Tensor, text: Tensor, empty: Tensor, given: Conditioning) -> Tensor:
+    """The films (B, C, T, h, w) that a walk from ``noise`` ends in, with the backbone's guidance of text and identity."""
+    spec = backbone.spec
+    streams = three_streams(spec.text_guidance, spec.identity_guidance)
+
+    def field(x: Tensor, t: float) -> Tensor:
+        def one(stream: Stream) -> Tensor:
+            return backbone.velocity(x, t, text if stream.text else empty, given if stream.identity else Conditioning())
+
+        return guided(streams, lambda group: [one(stream) for stream in group])
+
+    *_, (_, film, _) = flow.walk(noise, field, flow.times(spec.steps, spec.shift))
+    return film
 
 
 def compare(real: Tensor, drawn: Tensor, weight: Tensor, kept: int) -> tuple[float, ...]:
