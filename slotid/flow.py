@@ -23,7 +23,7 @@ def at(x0: Tensor, noise: Tensor, t: Tensor | float) -> Tensor:
     return (1 - t) * x0 + t * noise
 
 
-def placed(noise: Tensor, place: float, shared: int = 0) -> Tensor:
+def placed(noise: Tensor, place: float, shared: int = 0, ahead: float = 1.0) -> Tensor:
     """Where films start: standard normal latents (B, C, T', h, w) moved to ``place_code`` as their mean; ``place`` 0 leaves them.
 
     A path may lead to any distribution; a mean of the noise moves every x_t by t times itself and changes nothing else.
@@ -31,10 +31,11 @@ def placed(noise: Tensor, place: float, shared: int = 0) -> Tensor:
     Args:
         place: ``Spec.noise_place`` of the backbone. shared: ``Spec.noise_shared``, its first channels, which hold the same in every cell of
             a frame (what moves, ``train.motion``): so does their noise then, the mean of the cells'. That tells as much as the cells
-            together would, but every token at once, and no block has to average it out of the others.
+            together would, but every token at once, and no block has to average it out of the others. ahead: ``Spec.noise_ahead``, what
+            their noise is divided by: the larger, the earlier on the way they are settled, and the picture is drawn by them.
     """
     if shared:
-        mean = noise[:, :shared].mean((-2, -1), keepdim=True)
+        mean = noise[:, :shared].mean((-2, -1), keepdim=True) / ahead
         noise = torch.cat([mean.expand_as(noise[:, :shared]), noise[:, shared:]], 1)
     return noise + place_code(noise.shape[1], noise.shape[-2:], place).to(noise) if place else noise
 

@@ -38,6 +38,7 @@ class Spec:
     shift: float = 3.0  # of the sampling times, see flow.times
     noise_place: float = 0.0  # of the mean of the noise, see flow.placed
     noise_shared: int = 0  # channels whose noise is the same in every cell of a frame, see flow.placed
+    noise_ahead: float = 1.0  # what their noise is divided by, likewise
     steps: int = 16
     text_guidance: float = 3.0
     text_guidance_low: float | None = None  # of the low-noise expert, where the wish says nothing; None: the same
@@ -78,7 +79,7 @@ class Spec:
         """Standard normal latents (B, C, T', h, w) as this backbone's films begin, see ``flow.placed``."""
         from slotid import flow
 
-        return flow.placed(noise, self.noise_place, self.noise_shared)
+        return flow.placed(noise, self.noise_place, self.noise_shared, self.noise_ahead)
 
     def finished(self, film: Tensor) -> Tensor:
         """A sampled film (B, C, T', h, w) as it is decoded, see ``flow.finished``."""

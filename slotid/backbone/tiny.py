@@ -27,6 +27,7 @@ def tiny_config(**sizes: Any) -> dict[str, Any]:
     config = {
         "channels": 48,  # of a picture
         "motion": 16,  # more channels, before those, that hold what moves; the VAE neither fills nor shows them
+        "motion_ahead": 2.0,  # how far their noise is below that of the picture: acts are settled before they are drawn
         "vae_base": 48,
         "vae_decoder_base": 64,  # None: as the encoder's
         "vae_mult": (1, 2, 2),  # the last two equal: the residual VAE adds its average shortcut there
@@ -224,6 +225,7 @@ def build_tiny(seed: int = 0, sentences: Iterable[str] = ("a person looks into t
         shift=c["shift"],
         noise_place=c["noise_place"],
         noise_shared=c["motion"],
+        noise_ahead=c["motion_ahead"],
         predicts=c["predicts"],
         whole_words=True,
     )

@@ -30,6 +30,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same report (0)")
     parser.add_argument("--gallery", type=int, default=100, metavar="N", help="test people among whom a film's person is sought (100)")
     parser.add_argument("--control-people", type=int, metavar="K", help="people for sweeps and controls but ceiling and floor (a quarter)")
+    parser.add_argument("--order-people", type=int, metavar="K", help="people for the shuffled and the still reference (as the controls)")
     parser.add_argument("--strengths", metavar="X,Y", help="also turn the strength of the identity, for example 0,0.5,1,1.5,2")
     parser.add_argument("--muted", action="store_true", help="also mute the slots one by one")
     parser.add_argument("--step-counts", metavar="N,M", help="also walk in so many steps, for example 4,8,32")
@@ -109,7 +110,7 @@ def _settings(args: argparse.Namespace, methods: tuple[str, ...]) -> Any:
             raise SlotIDError(f"--part {args.part} is no part; give for example 1/2 in one process and 2/2 in another.") from None
     return Settings(
         methods, args.people, args.films, args.seed, args.steps, args.backbone, args.gallery, args.control_people, args.kit,
-        strengths, args.muted, counts, part,
+        strengths, args.muted, counts, args.order_people, part,
     )  # fmt: skip
 
 

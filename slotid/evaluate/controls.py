@@ -17,7 +17,8 @@ from slotid.types import Clip, FaceQuality, FaceTrack
 RULERS = ("ceiling", "floor", "real_shuffled", "real_still", "pasted", "noise")
 ALWAYS = RULERS[:2]  # made for every film; the others for the first films of some people
 FEW = (2, 5, 10)
-REFERENCE_CONTROLS = ("shuffled", "still", *(f"frames{count}" for count in FEW), "neutral", "expressive")
+ORDER_CONTROLS = ("shuffled", "still")  # what a clip tells that its pictures do not
+REFERENCE_CONTROLS = (*ORDER_CONTROLS, *(f"frames{count}" for count in FEW), "neutral", "expressive")
 ALL_FRAMES = "frames_all"  # the method's own films of the people of the reference controls
 
 

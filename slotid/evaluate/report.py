@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from slotid.evaluate import metrics
-from slotid.evaluate.controls import REFERENCE_CONTROLS, RULERS
+from slotid.evaluate.controls import ORDER_CONTROLS, REFERENCE_CONTROLS, RULERS
 from slotid.evaluate.cost import machine
 from slotid.evaluate.judges import Judges, below_bars
 from slotid.evaluate.score import METRICS
@@ -62,6 +62,7 @@ def build_report(found: Findings, settings: Settings, judges: Judges, command: s
             "backbone": settings.backbone,
             "gallery": settings.gallery,
             "control_people": settings.controlled,
+            "order_people": settings.ordered,
             "control_method": settings.main,
             "resamples": RESAMPLES,
         },
@@ -196,6 +197,8 @@ def markdown(report: dict[str, Any]) -> str:
         lines += [f"| {' | '.join(_cell(lost[name]) for name in ('psnr', 'flicker', 'flicker_real'))} |", ""]
     if others:
         title = f"## Controls of {settings['control_method']} on the first {settings['control_people']} people"
+        if settings["order_people"] != settings["control_people"]:
+            title += f" ({' and '.join(ORDER_CONTROLS)}: the first {settings['order_people']})"
         lines += [title, "", *_table(others), ""]
     for name, rows in report["sweeps"].items():
         lines += [f"## {settings['control_method']}: {name}", "", *_table(rows), ""]

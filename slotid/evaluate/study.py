@@ -45,14 +45,16 @@ class Settings:
     strengths: tuple[float, ...] = ()  # sweep of the strength of the identity
     muted: bool = False  # sweep of the slots, each muted in turn
     step_counts: tuple[int, ...] = ()  # sweep of the steps of the walk
+    order_people: int | None = None  # people for controls.ORDER_CONTROLS, of which habits need more; None: as many as for the others
     part: tuple[int, int] | None = None  # (k, n): only the films of every n-th person, from the k-th (1-based); no report
 
     def __post_init__(self) -> None:
         for name, value, low, high in (("people", self.people, 2, 1000), ("films", self.films, 1, 50), ("gallery", self.gallery, 2, 5000)):
             if not low <= value <= high:
                 raise SlotIDError(f"--{name} {value} is out of range; give {low} to {high}.")
-        if self.control_people is not None and not 0 <= self.control_people <= self.people:
-            raise SlotIDError(f"--control-people {self.control_people} is out of range; give 0 to --people ({self.people}).")
+        for name, value in (("control", self.control_people), ("order", self.order_people)):
+            if value is not None and not 0 <= value <= self.people:
+                raise SlotIDError(f"--{name}-people {value} is out of range; give 0 to --people ({self.people}).")
         if not 0 <= self.seed < 1000:
             raise SlotIDError(f"--seed {self.seed} is out of range; give 0 to 999.")
         if any(not 0 <= value <= 2 for value in self.strengths):
@@ -68,6 +70,11 @@ class Settings:
         if self.control_people is not None:
             return self.control_people
         return min(self.people, max(2, self.people // 4)) if self.methods else self.people
+
+    @property
+    def ordered(self) -> int:
+        """How many people the controls of order are measured on."""
+        return self.controlled if self.order_people is None else self.order_people
 
     @property
     def main(self) -> str | None:
@@ -126,7 +133,11 @@ class Study:
     # --- which films ---
 
     def _controlled(self, wish: Wish) -> bool:
-        return wish.number == 0 and wish.person - subjects.TEST < self.settings.controlled
+        return self._first(wish, self.settings.controlled)
+
+    @staticmethod
+    def _first(wish: Wish, people: int) -> bool:
+        return wish.number == 0 and wish.person - subjects.TEST < people
 
     def ruler_jobs(self, wish: Wish) -> Iterator[Job]:
         """Films whose score is known. Each needs the ceiling's to be there."""
@@ -134,16 +145,19 @@ class Study:
             yield name, wish, lambda n=name: (self.footage.ruler(n, wish, self.seed_of(wish)), {"control": n})
 
     def method_jobs(self, workshop: Workshop, wish: Wish) -> Iterator[Job]:
-        """Films by every method; for a person of the controls also from spoilt references and with dials turned."""
+        """Films by every method; for people of the controls also from spoilt references and with dials turned."""
         s, main = self.settings, self.settings.main
         for method in s.methods:
             yield method, wish, partial(workshop.film, method, wish)
-        if main is None or not self._controlled(wish):
+        if main is None:
+            return
+        for name in controls.REFERENCE_CONTROLS:
+            if self._first(wish, s.ordered if name in controls.ORDER_CONTROLS else s.controlled):
+                yield name, wish, partial(workshop.film, main, wish, name)
+        if not self._controlled(wish):
             return
         if "none" not in s.methods:
             yield NO_IDENTITY, wish, partial(workshop.film, main, wish, NO_IDENTITY)
-        for name in controls.REFERENCE_CONTROLS:
-            yield name, wish, partial(workshop.film, main, wish, name)
         for value in s.strengths:
             if value != 1:
                 yield f"{STRENGTH} {value:g}", wish, partial(workshop.film, main, wish, strength=value)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from slotid import flow
 from slotid.train.loop import Learner, Plan, device_here, fit
+from slotid.train.motion import expressed
 from slotid.train.pairs import Latents, face_weight, latent_scale
 from slotid.train.phrasings import Phrasings
 from slotid.types import Conditioning
@@ -31,6 +32,7 @@ SHAPE, DETAIL = 8, 32
 TOLD_NOISE = 0.15  # on the told parameters: no two tellings alike, so that a person's films cannot be learned by heart from his numbers
 UNSHOWN = 1.0  # weight of a latent channel that the decoder does not show (``motion``); the others' mean is 1
 UNPLANNED = 0.12  # share of the films that are drawn without their channels of motion, see ``flow.unplanned``
+EXPRESSED = 0.7  # weight of what of the face's expressions is not shown, see ``motion.expressed``
 TREMBLING = 2.0  # weight of the error's change from frame to frame, see ``bend``
 FEW = 12  # frames of a film, see ``train_base``
 FEW_SHARE = 0.7  # of the steps with films, while the rate does not fall
@@ -96,17 +98,23 @@ class BaseLearner(Learner):
         told = batch["vectors"] + TOLD_NOISE * torch.randn_like(batch["vectors"])
         context = self.embedder[0](told) * keep[..., None] if keep is not None else None
         noisy, charged = flow.at(x0, noise, t), self.channels
-        if shared := self.backbone.spec.noise_shared:
+        shared = self.backbone.spec.noise_shared
+        picture = (torch.arange(x0.shape[1]).view(1, -1, 1, 1, 1) >= shared).to(x0)
+        if shared:
             lost = (torch.rand(len(x0), 1, 1, 1, 1) < UNPLANNED).to(x0)
             noisy = torch.lerp(noisy, flow.unplanned(noisy, shared), lost)
-            picture = torch.arange(x0.shape[1]).view(1, -1, 1, 1, 1) >= shared
-            charged = charged * torch.maximum(picture.to(x0), 1 - lost)  # of what is lost nothing is asked
+            charged = charged * torch.maximum(picture, 1 - lost)  # of what is lost nothing is asked
         with moments(self.transformer, batch["moments"], batch["of"]):
             predicted = self.backbone.velocity(noisy, t, text, Conditioning(context=context))
         target, timed = flow.target(x0, noise), charged * time_weight(self.backbone, t)
         loss = flow.loss(predicted, target, batch["weight"] * timed)
         if x0.shape[2] > 2 and neighbours(batch["moments"]):
             loss = loss + TREMBLING * flow.loss(bend(predicted), bend(target), timed)
+        if batch["expressed"] is not None:
+            weight = picture * (batch["weight"] - 1)  # of the face alone
+            missed, shown = (torch.einsum("bst,bcthw->bcshw", batch["expressed"], film) for film in (predicted.float() - target, x0))
+            charge = (weight * time_weight(self.backbone, t) * missed.square()).sum()
+            loss = loss + EXPRESSED * charge / (weight * shown.square()).sum().clamp_min(1e-3)
         return loss
 
 
@@ -243,7 +251,7 @@ def take_batch(
         patch: latent frames of a token. chance: (N,) of each film to be drawn, None for all alike.
         mean, std: of the latents, where the data lie.
     """
-    chosen, total = None, data.films.shape[2] // patch
+    chosen, in_phase, total = None, None, data.films.shape[2] // patch
     drawn = rng.choice(len(data.films), count, p=chance)
     rows = torch.from_numpy(drawn)
     films = data.films[rows]
@@ -252,10 +260,12 @@ def take_batch(
         films = films[torch.arange(count), :, which][:, :, None].expand(-1, -1, patch, -1, -1)
         focus, reach = data.focus[rows, which], data.reach[rows, which]
     else:
+        frames = torch.arange(films.shape[2])
         if few is not None:
             chosen = pick_moments(rng, total, few)
             frames = (chosen[:, None] * patch + torch.arange(patch)).flatten()
             films = films[:, :, frames]
+        in_phase = expressed(data.motion[rows][:, frames])
         focus, reach = data.focus[rows, 0], data.reach[rows, 0]
     return {
         "rows": drawn,
@@ -265,6 +275,7 @@ def take_batch(
         "text": phrasings.draw(drawn, rng) if phrasings else None,
         "vectors": data.vectors[rows],
         "moments": chosen,
+        "expressed": in_phase,
         "of": total,
     }
 

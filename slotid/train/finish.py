@@ -12,7 +12,7 @@ SAMPLING: dict[str, Any] = {
     "steps": 8,
     "text_guidance": 1.7,
     "identity_guidance": 1.7,  # as text's: a stream less a step
-    "attention_guidance": 0.2,
+    "attention_guidance": 0.25,
     "attention_block": 4,
     "finish_steady": 2,
 }

@@ -109,7 +109,7 @@ def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None =
                 print(f"encoded {number} of {len(new)} new clips of {folder}", file=sys.stderr, flush=True)
     rows = [known[record.person, record.index] for record in records]
     table = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    if cache:
+    if cache and new:
         save_file({**table, "keys": torch.tensor([(r.person, r.index) for r in records])}, str(cache))
     return Latents(
         **table,

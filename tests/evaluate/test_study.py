@@ -81,11 +81,12 @@ def test_ruler_films():
 
 
 def test_settings_out_of_range_are_refused():
-    for wrong in ({"people": 1}, {"films": 0}, {"gallery": 1}, {"control_people": 99}, {"seed": -1}):
+    for wrong in ({"people": 1}, {"films": 0}, {"gallery": 1}, {"control_people": 99}, {"order_people": 99}, {"seed": -1}):
         with pytest.raises(SlotIDError, match="--"):
             Settings((), **wrong)
     assert Settings(("none",), people=8).controlled == 2 and Settings(("none",), people=40).controlled == 10
     assert Settings((), people=8).controlled == 8 and Settings((), people=8, control_people=0).controlled == 0
+    assert Settings((), people=9, control_people=2).ordered == 2 and Settings((), people=9, control_people=2, order_people=5).ordered == 5
     assert Settings(("a", "slots", "none")).main == "slots" and Settings(("a", "none")).main == "a" and Settings(("none",)).main is None
     assert method_names("slots, none") == ("slots", "none") and method_names("real") == ()
     for wrong in ("", "slots,slots", "wonder"):
@@ -204,7 +205,7 @@ def test_reference_controls_and_sweeps_are_generated(pipeline, head_kit, judges,
 
     settings = Settings(
         ("slots",), 2, 1, steps=1, backbone=str(pipeline), gallery=2, control_people=1, kit=head_kit,
-        strengths=(0.0, 1.0, 2.0), muted=True, step_counts=(2,),
+        strengths=(0.0, 1.0, 2.0), muted=True, step_counts=(2,), order_people=2,
     )  # fmt: skip
     study = Study(settings, judges, tmp_path / "run")
     found = study.run()
@@ -215,6 +216,8 @@ def test_reference_controls_and_sweeps_are_generated(pipeline, head_kit, judges,
     assert set(report["sweeps"]["strength"]) == {"0", "1", "2"} and set(report["sweeps"]["steps"]) == {"1", "2"} and len(slots) > 1
     assert set(report["routing"]) == {"slots"} and len(report["routing"]["slots"]["slots"]) == len(slots)
     films = {(film.source, film.wish.person): film for film in found.films}
+
+    assert {source for source, who in films if who != subjects.TEST} == {"slots", *controls.ALWAYS, *controls.ORDER_CONTROLS}
 
     def shown(source):
         return read_clip(films[source, subjects.TEST].path).frames

@@ -50,6 +50,8 @@ def test_law_7_shared_noise_tells_what_its_cells_would_together():
     assert torch.equal(drawn[:, :2], drawn[:, :2, :, :1, :1].expand(-1, -1, -1, 4, 4)), "the same in every cell of a frame"
     assert torch.allclose(drawn[:, :2].mean((3, 4)), plain[:, :2].mean((3, 4)), atol=1e-6)
     assert drawn[:, :2].std() == pytest.approx(1 / 4, rel=0.05)
+    ahead = flow.placed(plain, 0.0, shared=2, ahead=3.0)
+    assert torch.allclose(ahead[:, :2], drawn[:, :2] / 3) and torch.equal(ahead[:, 2:], drawn[:, 2:]), "it alone is settled earlier"
     both = flow.placed(plain, 0.5, shared=2)
     assert torch.allclose(both - flow.place_code(6, (4, 4), 0.5), drawn, atol=1e-6)
 
