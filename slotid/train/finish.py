@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-# Why so: LOG.md, fifth and tenth to fourteenth training, and assets/tiny/REPORT.md
+# Why so: LOG.md, fifth and tenth to fifteenth training, and assets/tiny/REPORT.md
 SAMPLING: dict[str, Any] = {
     "steps": 8,
     "text_guidance": 1.7,

@@ -8,9 +8,9 @@ still it lost them where their phase has to be told from noise (LOG.md, fourth t
 
 So what moves is filmed beside the picture, as VideoJAM (Chefer et al. 2025, arXiv 2502.02492) has a video model predict optical flow with
 appearance: the base denoises both at once and plans an act before it draws it. Here the channels hold the curves that the film was
-rendered from. Every cell of a frame holds the same numbers, and so does its noise (``flow.placed``), which is the mean of the cells' and
-hides them an eighth as much as it hides a cell of the picture: they are decided first, by the sentence and by the person's habits. A
-visitor's film begins from noise in them as in all others; nothing of the world is needed to make it.
+rendered from. Every cell of a frame holds the same numbers, and so does its noise (``flow.placed``), which is the mean of the cells'
+over ``Spec.noise_ahead`` and hides them a sixteenth as much as it hides a cell of the picture: they are decided first, by the sentence and
+by the person's habits. A visitor's film begins from noise in them as in all others; nothing of the world is needed to make it.
 """
 
 from __future__ import annotations

@@ -164,19 +164,8 @@ def test_the_default_sizes_are_those_of_the_embedded_pipeline():
     counts = backbone.parameters_count()
     assert 8e6 < counts["transformer"] < 10e6 and backbone.spec.grid(33) == (33, 8, 8)
     embedded = Spec.load(TINY_FOLDER)  # what its trained weights need; how long its films are and how it walks may be chosen otherwise
-    for name in (
-        "channels",
-        "space",
-        "time",
-        "patch",
-        "text_width",
-        "text_length",
-        "width",
-        "depth",
-        "predicts",
-        "noise_shared",
-        "noise_ahead",
-    ):
+    sizes = ("channels", "space", "time", "patch", "text_width", "text_length", "width", "depth")
+    for name in (*sizes, "predicts", "noise_shared", "noise_ahead"):
         assert getattr(backbone.spec, name) == getattr(embedded, name), name
     with pytest.raises(SlotIDError, match="hight"):
         tiny_config(hight=3)
