@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -289,14 +289,18 @@ class _Forwards:
         shared = spec.noise_shared
         whole = [stream for stream in group if stream.attentive]
         seen = [x if stream.planned else flow.unplanned(x, shared, self.seeded) for stream in whole]
-        if self.studio.together:
-            found = list(self._velocity(torch.cat(seen), t, identity, tuple(stream.text for stream in whole)).split(1))
-        else:
-            found = [self._velocity(one, t, identity, (stream.text,)) for one, stream in zip(seen, whole, strict=True)]
+        backbone, block = self.studio.backbone, spec.attention_block
+        with backbone.begun(block) if len(whole) < len(group) else nullcontext([]) as kept:
+            if self.studio.together:
+                found = list(self._velocity(torch.cat(seen), t, identity, tuple(stream.text for stream in whole)).split(1))
+            else:
+                found = [self._velocity(one, t, identity, (stream.text,)) for one, stream in zip(seen, whole, strict=True)]
+        # those that went together have another cache than the perturbed stream, which then needs all blocks
+        starts = {s.text: start for s, start in zip(whole, kept) if s.planned and len(start) == 1}  # noqa: B905 (perhaps none were kept)
         answers = dict(zip(whole, found, strict=True))
         for stream in group:
             if not stream.attentive:
-                with self.studio.backbone.perturbed(spec.attention_block):
+                with backbone.perturbed(block, starts.get(stream.text)):
                     answers[stream] = self._velocity(x, t, identity, (stream.text,))
         plan = {stream.text: answers[stream][:, :shared] for stream in whole if stream.planned}
         # who does not see the plan, or sees it through perturbed attention, says nothing of it: there, such streams and the told are one

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from slotid.backbone.backbone import LoraPlan, Spec
 from slotid.backbone.cross import belongs, remembering
 from slotid.backbone.layers import Reference, block_with_reference, grid_positions, keys_values, put_before, refuse_unknown, rotary
+from slotid.backbone.perturb import PerturbedAttention
 from slotid.backbone.stills import StillConvs, frame_by_frame
 from slotid.types import Conditioning, SlotIDError
 
@@ -47,7 +48,7 @@ class LoraWeights(nn.Module):
             self.weights[f"{path}.lora_B".replace(".", "/")] = layer.lora_B[ADAPTER].weight
 
 
-class WanBackbone:
+class WanBackbone(PerturbedAttention):
     """See ``backbone.Backbone``. Everything is frozen and in eval mode on construction; ``adopt`` adds the only trainable weights."""
 
     supported = SUPPORTED
@@ -279,29 +280,6 @@ class WanBackbone:
         """A block, also when backward runs it again after ``velocity`` has ended: LoRA must then be as it was."""
         with self._bent(lora, [m for m in block.modules() if hasattr(m, "lora_A")]):
             return block(*inputs)
-
-    @contextmanager
-    def perturbed(self, block: int):
-        """Inside, every token attends to itself alone in the self-attention of a block (arXiv 2403.17887): only its value passes.
-
-        Raises SlotIDError where there is no such block.
-        """
-        if not 0 <= block < len(self.transformer.blocks):
-            raise SlotIDError(
-                f"Block {block} of '{self.spec.name}' was to be perturbed; it has blocks 0 to {len(self.transformer.blocks) - 1}."
-            )
-        layers = [net.blocks[block].attn1 for net in (self.transformer, self.transformer_2) if net is not None]
-        with self._lock:
-            kept = [vars(layer).get("forward") for layer in layers]  # a memory profile's hook may stand there
-            for layer in layers:
-                layer.forward = lambda hidden, *_, layer=layer, **__: layer.to_out[1](layer.to_out[0](layer.to_v(hidden)))
-            try:
-                yield
-            finally:
-                for layer, forward in zip(layers, kept, strict=True):
-                    del layer.forward
-                    if forward is not None:
-                        layer.forward = forward
 
     def save_memory(self) -> None:
         """Gradient checkpointing: training keeps one tensor per block and computes the rest again in backward."""

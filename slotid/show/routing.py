@@ -48,11 +48,13 @@ def heat_film(crops: np.ndarray, plan: np.ndarray, slot: int, size: int = 128) -
     The face stays readable everywhere, on dark skin too: one sees *what* is looked at, not a lamp in the dark.
     ``crops`` (T, C, C, 3) uint8, ``plan`` (T, h, w); returns (T, size, size, 3) uint8.
     """
-    crops = resize(np.asarray(crops), size, size).astype(np.float32)
-    cover = 0.88 * grow(focus(plan)[0], size)[..., None] ** 0.65
-    grey = (crops @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
-    lit = rgb(slot_colour(slot)) * (0.5 + 0.75 * grey / 255.0) + 26
-    return np.clip((34 + 0.56 * grey) * (1 - cover) + lit * cover, 0, 255).astype(np.uint8)
+    grey = grow(np.asarray(crops, np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255.0, size)
+    cover = 0.88 * grow(focus(plan)[0], size) ** 0.65
+    plain, light = (34 + 142.8 * grey) * (1 - cover) + 26 * cover, (0.5 + 0.75 * grey) * cover
+    film = np.empty((*grey.shape, 3), np.uint8)
+    for channel, value in enumerate(rgb(slot_colour(slot))):
+        film[..., channel] = np.clip(plain + value * light, 0, 255)
+    return film
 
 
 def still(crops: np.ndarray, plan: np.ndarray, slot: int, frame: int, size: int = 128) -> np.ndarray:

@@ -252,8 +252,9 @@ def test_law_8_attention_that_is_perturbed_changes_the_picture_and_leaves_the_pl
         with backbone.perturbed(block):
             assert (backbone.velocity(x, 0.5, text) - before).abs().max() > 1e-4
     assert torch.equal(backbone.velocity(x, 0.5, text), before)
-    with pytest.raises(SlotIDError, match="has blocks 0 to"), backbone.perturbed(backbone.spec.depth):
-        pass
+    for context in (backbone.perturbed, backbone.begun):
+        with pytest.raises(SlotIDError, match="has blocks 0 to"), context(backbone.spec.depth):
+            pass
     alone = torch.randn(1, 1, backbone.spec.width)
     attention = backbone.transformer.blocks[0].attn1
     whole = attention(alone)  # a token that is alone attends to itself as it is
@@ -265,6 +266,25 @@ def test_law_8_attention_that_is_perturbed_changes_the_picture_and_leaves_the_pl
     forwards = _Forwards(Studio(backbone, Method()), *backbone.read(["", "a person smiles"]).split(1), Conditioning(), torch.Generator())
     plain, drawn = (forwards.guided(streams, x, 0.5) for streams in (two_streams(2.0), with_attention(two_streams(2.0), 1.0)))
     assert torch.allclose(plain[:, :3], drawn[:, :3], atol=1e-4) and (plain[:, 3:] - drawn[:, 3:]).abs().max() > 1e-3
+
+
+def test_law_8_perturbed_attention_may_begin_where_the_plain_forward_of_the_same_film_stood():
+    backbone = small_backbone(3, motion=3)
+    x, text = torch.randn(1, backbone.spec.channels, 3, 4, 4), backbone.read(["a person smiles"])
+    ran = []
+    for number, block in enumerate(backbone.transformer.blocks):
+        block.attn2.register_forward_hook(lambda *_, number=number: ran.append(number))
+    for block in range(backbone.spec.depth):
+        with backbone.begun(block) as kept:
+            plain = backbone.velocity(x, 0.5, text)
+        assert len(kept) == 1 and kept[0].shape[0] == 1
+        with backbone.perturbed(block):
+            whole = backbone.velocity(x, 0.5, text)
+        ran.clear()
+        with backbone.perturbed(block, kept[0]):
+            assert torch.equal(backbone.velocity(x, 0.5, text), whole)
+        assert ran == list(range(block, backbone.spec.depth))
+        assert torch.equal(backbone.velocity(x, 0.5, text), plain) and len(kept) == 1
 
 
 def test_law_7_a_film_without_its_plan_tells_nothing_of_it_and_all_of_the_picture():
