@@ -39,6 +39,7 @@ def world(sparse: bool, people: int = 6, seed: int = 0) -> Latents:
         reach=torch.full((count, 4 if sparse else 1), 0.5),
         vectors=torch.tensor(np.stack(vectors)),
         people=np.repeat(np.arange(people), 2),
+        index=np.tile([0, 1], people),
         reference=np.tile([False, True], people),
         facts=[FACTS] * count,
         sparse=sparse,

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from slotid import flow
+from slotid.backbone.wan_driver import LEAST_TIME
 from slotid.train.loop import Learner, Plan, device_here, fit
-from slotid.train.motion import expressed
 from slotid.train.pairs import Latents, face_weight, latent_scale
 from slotid.train.phrasings import Phrasings
+from slotid.train.twins import EXPRESSED, missed, mistaken
 from slotid.types import Conditioning
 
 # one token per meaning, in the order of Slot-ID's slots. The face model's components are sorted by what they move: the first 8 hold 82 %
@@ -32,7 +33,6 @@ SHAPE, DETAIL = 8, 32
 TOLD_NOISE = 0.15  # on the told parameters: no two tellings alike, so that a person's films cannot be learned by heart from his numbers
 UNSHOWN = 1.0  # weight of a latent channel that the decoder does not show (``motion``); the others' mean is 1
 UNPLANNED = 0.12  # share of the films that are drawn without their channels of motion, see ``flow.unplanned``
-EXPRESSED = 0.7  # weight of what of the face's expressions is not shown, see ``motion.expressed``
 TREMBLING = 2.0  # weight of the error's change from frame to frame, see ``bend``
 FEW = 12  # frames of a film, see ``train_base``
 FEW_SHARE = 0.7  # of the steps with films, while the rate does not fall
@@ -97,24 +97,25 @@ class BaseLearner(Learner):
             text = self.backbone.embed(*batch["text"])
         told = batch["vectors"] + TOLD_NOISE * torch.randn_like(batch["vectors"])
         context = self.embedder[0](told) * keep[..., None] if keep is not None else None
-        noisy, charged = flow.at(x0, noise, t), self.channels
         shared = self.backbone.spec.noise_shared
         picture = (torch.arange(x0.shape[1]).view(1, -1, 1, 1, 1) >= shared).to(x0)
+        wrong = mistaken(batch["lively"]) if batch["lively"] is not None else 0.0
+        noisy, charged = flow.at(x0 + wrong, noise, t), self.channels
         if shared:
             lost = (torch.rand(len(x0), 1, 1, 1, 1) < UNPLANNED).to(x0)
             noisy = torch.lerp(noisy, flow.unplanned(noisy, shared), lost)
             charged = charged * torch.maximum(picture, 1 - lost)  # of what is lost nothing is asked
         with moments(self.transformer, batch["moments"], batch["of"]):
             predicted = self.backbone.velocity(noisy, t, text, Conditioning(context=context))
-        target, timed = flow.target(x0, noise), charged * time_weight(self.backbone, t)
+        # the path that leads from where the film stands to what its plan tells
+        target = flow.target(x0, noise) + wrong * (1 / t.clamp_min(LEAST_TIME) - 1).view(-1, 1, 1, 1, 1)
+        timed = charged * time_weight(self.backbone, t)
         loss = flow.loss(predicted, target, batch["weight"] * timed)
         if x0.shape[2] > 2 and neighbours(batch["moments"]):
             loss = loss + TREMBLING * flow.loss(bend(predicted), bend(target), timed)
-        if batch["expressed"] is not None:
-            weight = picture * (batch["weight"] - 1)  # of the face alone
-            missed, shown = (torch.einsum("bst,bcthw->bcshw", batch["expressed"], film) for film in (predicted.float() - target, x0))
-            charge = (weight * time_weight(self.backbone, t) * missed.square()).sum()
-            loss = loss + EXPRESSED * charge / (weight * shown.square()).sum().clamp_min(1e-3)
+        if batch["lively"] is not None:
+            weight = (batch["weight"] - 1) * time_weight(self.backbone, t)  # of the face alone
+            loss = loss + EXPRESSED * missed(predicted.float() - target, batch["lively"], weight)
         return loss
 
 
@@ -243,15 +244,16 @@ def take_batch(
     few: int | None = None,
     chance: np.ndarray | None = None,
     phrasings: Phrasings | None = None,
+    calm: Tensor | None = None,
 ) -> dict:
     """A batch of films (all of them, or ``few`` moments of ``patch`` frames, the same of each) or, from sparse data, of single frames, each
     shown as one moment in which nothing moves, with sentence (None without ``phrasings``) and person, where the data lie.
 
     Args:
         patch: latent frames of a token. chance: (N,) of each film to be drawn, None for all alike.
-        mean, std: of the latents, where the data lie.
+        mean, std: of the latents, where the data lie. calm: ``twins.calm_films``; the batch then tells what expressions change ("lively").
     """
-    chosen, in_phase, total = None, None, data.films.shape[2] // patch
+    chosen, lively, total = None, None, data.films.shape[2] // patch
     drawn = rng.choice(len(data.films), count, p=chance)
     rows = torch.from_numpy(drawn)
     films = data.films[rows]
@@ -265,7 +267,8 @@ def take_batch(
             chosen = pick_moments(rng, total, few)
             frames = (chosen[:, None] * patch + torch.arange(patch)).flatten()
             films = films[:, :, frames]
-        in_phase = expressed(data.motion[rows][:, frames])
+        if calm is not None:
+            lively = (films.float() - calm[rows][:, :, frames].float()) / std
         focus, reach = data.focus[rows, 0], data.reach[rows, 0]
     return {
         "rows": drawn,
@@ -275,7 +278,7 @@ def take_batch(
         "text": phrasings.draw(drawn, rng) if phrasings else None,
         "vectors": data.vectors[rows],
         "moments": chosen,
-        "expressed": in_phase,
+        "lively": lively,
         "of": total,
     }
 
@@ -288,6 +291,7 @@ def train_base(
     plan: Plan,
     out: Path,
     *,
+    calm: Tensor | None = None,
     still_share: float,
     few_share: float = FEW_SHARE,
     compiled: bool = False,
@@ -298,12 +302,13 @@ def train_base(
     cost the same: the moments of one film are much alike, and more films a step teach more (as images with most of their tokens left out
     do, Sehwag et al. 2024, arXiv 2407.15811). Whole films are all that is seen while the rate falls.
 
-    ``compiled``: torch.compile of the blocks, a sixth faster on a CPU; needs a C++ compiler. On a card only whole films run compiled:
-    every other shape would cost as long again as it saves. ``few_share``: see FEW_SHARE.
+    Args:
+        calm: ``twins.calm_films`` of ``clips``. few_share: see FEW_SHARE. compiled: torch.compile of the blocks, a sixth faster on a CPU;
+            needs a C++ compiler. On a card only whole films run compiled: every other shape would cost as long again as it saves.
     """
     device, patch = device_here(), backbone.spec.patch[0]
     learner = BaseLearner(backbone.to(device), embedder, channel_weight(backbone, clips.films))
-    clips, stills = clips.to(device), stills.to(device)
+    clips, stills, calm = clips.to(device), stills.to(device), None if calm is None else calm.to(device)
     if compiled:
         compile_blocks(backbone.transformer, clips.films.shape[2:] if device.type != "cpu" else None)
     mean, std = (value.to(device) for value in latent_scale(backbone))
@@ -315,9 +320,9 @@ def train_base(
         if rng.random() < still_share:
             batch = take_batch(stills, rng, plan.batch * still_factor, mean, std, patch, phrasings=still_words)
         elif not falling and moments_of > few and rng.random() < few_share:
-            batch = take_batch(clips, rng, plan.batch * moments_of // few, mean, std, patch, few, chance, words)
+            batch = take_batch(clips, rng, plan.batch * moments_of // few, mean, std, patch, few, chance, words, calm)
         else:
-            batch = take_batch(clips, rng, plan.batch, mean, std, patch, None, chance, words)
+            batch = take_batch(clips, rng, plan.batch, mean, std, patch, None, chance, words, calm)
         keep = torch.tensor(rng.random((len(batch["rows"]), len(TOKENS))) > 0.08, dtype=torch.float32)
         keep *= torch.tensor(rng.random((len(keep), 1)) > 0.1, dtype=torch.float32)
         return batch | {"keep": keep if rng.random() > 0.2 else None, "late": falling}

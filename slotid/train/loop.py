@@ -40,7 +40,7 @@ class Plan:
     ema: float = 0.999  # 0: none
     accumulate: int = 1
     apart: int = 1  # steps that each of several processes takes alone before their weights are averaged; 1: gradients are, at every step
-    precision: str = "no"  # accelerate's: "no", "bf16", "fp16"
+    precision: str = "no"  # accelerate's: "no", "bf16" (see ``precision_here``), "fp16"
     save_minutes: float = 5.0
     seed: int = 0
 
@@ -55,6 +55,17 @@ def rate(plan: Plan, step: int) -> float:
 def device_here() -> torch.device:
     """Where ``fit`` computes: this process's CUDA card, or the CPU where there is none."""
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether bfloat16 is quicker than float32 where ``fit`` computes. A CPU without AVX-512 only imitates it: a step of the tiny base took
+    25 times as long (LOG.md, sixteenth session)."""
+    return device_here().type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def precision_here(asked: str) -> str:
+    """``Plan.precision`` as ``fit`` follows it: "no" where bfloat16 was asked for and is only imitated."""
+    return "no" if asked == "bf16" and not multiplies_bfloat16() else asked
 
 
 def step_rng(plan: Plan, step: int, rank: int = 0) -> np.random.Generator:
@@ -218,7 +229,7 @@ def fit(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(
-        mixed_precision=plan.precision, gradient_accumulation_steps=plan.accumulate, cpu=not torch.cuda.is_available()
+        mixed_precision=precision_here(plan.precision), gradient_accumulation_steps=plan.accumulate, cpu=not torch.cuda.is_available()
     )
     if accelerator.distributed_type.value in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):  # they would cut the checkpoint's weights into pieces
         raise SlotIDError(

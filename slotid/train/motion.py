@@ -84,25 +84,3 @@ def fill_motion(films: Tensor, curves: Tensor, basis: Basis) -> None:
     """Writes the motion (N, T, M) of films (N, C, T, h, w) into their first channels, as many as ``basis`` has, the same in every cell."""
     told = motion_channels(curves, basis).transpose(1, 2)  # (N, count, T)
     films[:, : told.shape[1]] = told[..., None, None].to(films.dtype)
-
-
-def expressed(motion: Tensor, least: float = 0.1) -> Tensor:
-    """(B, T, M) curves as ``motion_of`` gives them -> (B, T, T): what of anything's course over time goes with the face's expressions
-    and not with the turns of head and eyes, a projection that leaves out what moves less than ``least`` (ridge).
-
-    A smile is a hundredth of what changes in the cells of a face; nearly all the rest is that the head moves. Squared errors hardly see it:
-    told the very motion and the person, at t = 0.8, the landed base showed 0.27 to 0.49 of it (the part in phase with the true one), and
-    habits went with it. In phase it is known from what the base is told, so that it is charged again by itself (``base.EXPRESSED``), as a
-    share of what there is of it.
-    """
-    from slotid.world.performance import EXPRESSIONS
-
-    def onto(curves: Tensor, ridge: float) -> Tensor:
-        gram = curves.mT @ curves + ridge * torch.eye(curves.shape[-1], device=curves.device)
-        return curves @ torch.linalg.solve(gram, curves.mT)
-
-    moved = motion - motion.mean(1, keepdim=True)
-    face, turned = moved[..., : len(EXPRESSIONS)], moved[..., len(EXPRESSIONS) :]
-    bent = turned.square()
-    turned = torch.cat([turned, bent - bent.mean(1, keepdim=True)], -1)
-    return onto(face - onto(turned, 1e-2) @ face, motion.shape[1] * least**2)

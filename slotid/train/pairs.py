@@ -66,6 +66,7 @@ class Latents:
     reach: Tensor  # (N, F or 1) float32 eyes-to-mouth distance in latent cells
     vectors: Tensor  # (N, D) float32
     people: np.ndarray  # (N,) int64
+    index: np.ndarray  # (N,) int64 number of the take among the person's
     reference: np.ndarray  # (N,) bool
     facts: list[dict[str, str]]
     sparse: bool
@@ -115,6 +116,7 @@ def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None =
         **table,
         crop_motion=table["motion"][:, picked],
         people=np.array([r.person for r in records]),
+        index=np.array([r.index for r in records]),
         reference=np.array([r.reference for r in records]),
         facts=[r.facts for r in records],
         sparse=sparse,
@@ -179,7 +181,7 @@ def _as_filmed(record, frames: np.ndarray, share: float) -> np.ndarray:
 def joined(parts: list[Latents]) -> Latents:
     """Several folders of one kind as one, for reading only: without the films."""
     tables = {n: torch.cat([getattr(p, n) for p in parts]) for n in ("crops", "seconds", "focus", "reach", "vectors", "crop_motion")}
-    rest = {n: np.concatenate([getattr(p, n) for p in parts]) for n in ("people", "reference")}
+    rest = {n: np.concatenate([getattr(p, n) for p in parts]) for n in ("people", "index", "reference")}
     return Latents(
         films=torch.zeros(len(tables["crops"]), 0), motion=torch.zeros(len(tables["crops"]), 0), **tables, **rest,
         facts=[f for p in parts for f in p.facts], sparse=parts[0].sparse,

@@ -1,7 +1,7 @@
 """How the embedded weights are made, one function a stage, in the order they run. Each resumes from its own folder under ``--out``.
 
     python -m slotid world render --tripod --people 10000:11400 --clips 2 --references 1 --defects 0 --out runs/clips
-    (and --people 60000:61224, 63000:64504 into the same folder: those that base and flow see on a card)
+    (and --people 60000:61224, 63000:64504 into the same folder, for a card; then all of it with --calm into runs/clips_calm)
     python -m slotid world render --tripod --people 20000:22400 --clips 1 --references 0 --seconds 2.67 --fps 1.5 --out runs/stills
     (and --people 50000:54012 into the same folder: those the base sees from its 13,200th step on)
     python -m slotid world render --people 0:500 --clips 2 --references 1 --defects 0 --out runs/cameras
@@ -31,9 +31,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from slotid.train.again import from_assets
 from slotid.train.finish import SAMPLING, finish_of, read_finish
 from slotid.train.judge_recipes import JUDGES as JUDGES
 from slotid.train.loop import Plan, device_here
+from slotid.train.twins import shown_of
 from slotid.types import SlotIDError
 
 LATENT_CHANNELS = 48  # of a picture
@@ -214,18 +216,25 @@ def base(job: Job, plan: Plan | None) -> dict[str, Any]:
 
     from slotid.train.base import PersonEmbedder, train_base
     from slotid.train.quick import float_attention, muon
+    from slotid.train.twins import calm_films
 
     backbone = new_backbone(job)
-    clips, stills = latents(job, backbone.vae)
+    clips, stills, *calm = latents(job, backbone.vae, (job.clips, job.stills, *([twins_of(job)] if twins_of(job).is_dir() else [])))
     _scaled(backbone, clips, stills, job)
     _load_text(backbone, job)
     options = {"minutes": job.minutes, "optimizers": muon, "compiled": shutil.which("g++") is not None}
+    options["calm"] = calm_films(clips, *calm) if calm else None
     if device_here().type == "cpu":
         options["still_share"] = 0.25
     else:  # what does not run compiled is for lengths and people that whole films do not show
         options |= {"still_share": 0.06, "few_share": 0.1}
     with float_attention():
         return train_base(backbone, PersonEmbedder(), clips, stills, plan, job.out / "base", **options)
+
+
+def twins_of(job: Job) -> Path:
+    """The folder of calm twins of the job's clips, beside theirs."""
+    return job.clips.with_name(f"{job.clips.name}_calm")
 
 
 def trained_base(job: Job):
@@ -311,11 +320,6 @@ def slots_flow(job: Job, plan: Plan | None) -> dict[str, Any]:
         return train_slots(learner, clips, None, plan, out, with_flow=True, meet=0.5, still_share=0.0, minutes=job.minutes)
 
 
-def finish(job: Job, plan: Plan | None) -> dict[str, Any]:
-    """What films of the trained base lack as a whole."""
-    return finish_of(job)
-
-
 def assemble(job: Job, plan: Plan | None) -> dict[str, Any]:
     """Writes the trained pipeline into ``assets/tiny``, and the weights of every method that has been trained."""
     import shutil
@@ -330,7 +334,6 @@ def assemble(job: Job, plan: Plan | None) -> dict[str, Any]:
     for stale in ("transformer", "vae"):  # other sizes may have had other numbers of files
         shutil.rmtree(job.assets / stale, ignore_errors=True)
     save_tiny(backbone, job.assets)
-    _motion_basis(job)  # a landed base from before it was kept has none yet
     shutil.copyfile(job.out / "base" / MOTION_FILE, job.assets / MOTION_FILE)
     made = {}
     for kind in VARIANTS:
@@ -348,15 +351,10 @@ def assemble(job: Job, plan: Plan | None) -> dict[str, Any]:
     return {"methods": made, "bytes": sum(sizes.values()), "files": sizes}
 
 
-def again(job: Job, plan: Plan | None) -> dict[str, Any]:
-    """Fills an empty ``job.out`` from the landed weights, for the next training."""
-    from slotid.train.again import from_assets
-
-    return from_assets(job.assets, job.out)
-
-
 RECIPES: dict[str, Recipe] = {
-    "again": Recipe(again, None, "an empty --out filled from assets/tiny, to train on from there"),
+    "again": Recipe(
+        lambda job, _: from_assets(job.assets, job.out), None, "an empty --out filled from assets/tiny, to train on from there"
+    ),
     "vae_solve": Recipe(vae_solve, None, "linear bound 29 dB; the decoder starts at 19.7 dB"),
     "vae_stills": Recipe(
         vae_stills, Plan(steps=9900, batch=16, lr=3e-4, warmup=200, cooldown=0.42, ema=0.99, precision="bf16"), "see LOG.md"
@@ -382,7 +380,8 @@ RECIPES: dict[str, Recipe] = {
         "see LOG.md",
         Plan(steps=325, batch=192, lr=4e-4, warmup=50, cooldown=0.6, ema=0.99, precision="bf16", save_minutes=1),
     ),
-    "finish": Recipe(finish, None, "beside the base: gains of 1 to 1.4 for the fine channels, 3 minutes"),
+    "finish": Recipe(lambda job, _: finish_of(job), None, "beside the base: gains of 1 to 1.4 for the fine channels, 3 minutes"),
+    "shown": Recipe(lambda job, _: shown_of(job), None, "of --clips kept out and their calm twins beside them; a minute"),
     "assemble": Recipe(assemble, None, "assets/tiny, about 55 MB in files under 16 MB"),
 }
 

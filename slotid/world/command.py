@@ -29,6 +29,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     render.add_argument("--fps", type=float, default=12.0, help="frames a second (12)")
     render.add_argument("--defects", type=float, default=0.5, help="share of reference takes that a webcam spoils (0.5)")
     render.add_argument("--tripod", action="store_true", help="one fixed camera, head and shoulders, for all films")
+    render.add_argument("--calm", action="store_true", help="with faces held still: the twins of films made by the same command without it")
     render.add_argument("--out", required=True, metavar="DIR")
     render.add_argument("--workers", type=int, default=1, help="processes, one thread each (1)")
 
@@ -98,7 +99,8 @@ def _render(args: argparse.Namespace) -> int:
         raise SlotIDError(f"--seconds {args.seconds} is no length; give a number above 0.")
     if not 0 <= args.defects <= 1:
         raise SlotIDError(f"--defects {args.defects} is no share; give a number from 0 to 1.")
-    settings = ShardSettings(args.clips, references, args.size, round(args.seconds * args.fps), args.fps, args.defects, tripod=args.tripod)
+    how = {"defects": args.defects, "tripod": args.tripod, "calm": args.calm}
+    settings = ShardSettings(args.clips, references, args.size, round(args.seconds * args.fps), args.fps, **how)
     made = write_shards(*args.people, settings, args.out, args.workers, args.kit)
     text = (
         f"{made['shards']} shards in {args.out} ({made['skipped']} were there), {made['clips']} clips rendered in {made['seconds']:.0f} s"

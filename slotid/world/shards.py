@@ -31,7 +31,7 @@ import numpy as np
 from slotid.types import SlotIDError
 from slotid.world.person import person_vector
 from slotid.world.splits import split_range
-from slotid.world.take import Take, direct, film
+from slotid.world.take import Take, calm, direct, film
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
@@ -56,6 +56,7 @@ class ShardSettings:
     defects: float = 0.5  # share of the reference takes with webcam defects
     format: int = FORMAT
     tripod: bool = False  # one fixed camera for all, see scene.on_tripod
+    calm: bool = False  # faces held still, see take.calm
 
     def __post_init__(self) -> None:
         if self.clips < 1 or not 0 <= self.references <= self.clips:
@@ -170,6 +171,7 @@ def _render_shard(path: Path, seeds: range, settings: ShardSettings, kit_path: s
                     seed, index, settings.frames, settings.fps, reference,
                     defects=settings.defects, expr_names=kit.expr_names, tripod=settings.tripod,
                 )  # fmt: skip
+                take = calm(take, kit.expr_names) if settings.calm else take
                 yield (take, *film(take, kit, settings.size))
 
     return pack_shard(path, clips())
@@ -178,7 +180,7 @@ def _render_shard(path: Path, seeds: range, settings: ShardSettings, kit_path: s
 def _settings_agree(out: Path, settings: ShardSettings) -> None:
     note = out / "world.json"
     if note.exists():
-        known = {"tripod": False} | json.loads(note.read_text())  # folders made before there was a choice
+        known = {"tripod": False, "calm": False} | json.loads(note.read_text())  # folders made before there was a choice
         wanted = asdict(settings)
         other = [f"{name} {known.get(name)} there, {value} asked" for name, value in wanted.items() if known.get(name) != value]
         if other:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,6 +65,14 @@ def direct(
     facts = facts_of(script, scene)
     motion = perform(who.habits, script, seed, frames, fps, expr_names)
     return Take(who, index, reference, script, scene, motion, facts, caption(facts, seed), seed if spoilt else None)
+
+
+def calm(take: Take, expr_names: tuple[str, ...] = EXPRESSIONS) -> Take:
+    """The same take with the face held still: every expression stays what it is in the mean; head, gaze and all that is filmed are as they
+    were. A film less its calm twin is what the face's expressions change in it. ``expr_names`` as ``direct`` was given."""
+    follows = np.array([name.startswith("eyeLook") for name in expr_names])  # lids go with the gaze
+    curves = take.motion.expressions
+    return replace(take, motion=replace(take.motion, expressions=np.where(follows, curves, curves.mean(0)).astype(curves.dtype)))
 
 
 def film(take: Take, kit: Kit, size: int = 128) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,8 @@ def of_base(motion=0):
     films = torch.cat([torch.zeros_like(data.films[:, :motion]), data.films], 1)
     data = replace(data, films=films)
     learner = BaseLearner(backbone, embedder(), channel_weight(backbone, data.films, frames=2))
-    batch = take_batch(data, np.random.default_rng(0), 4, *latent_scale(backbone), phrasings=words_of(backbone, data))
+    words = words_of(backbone, data)
+    batch = take_batch(data, np.random.default_rng(0), 4, *latent_scale(backbone), phrasings=words, calm=0.5 * data.films)
     return learner, batch | {"keep": torch.ones(4, len(TOKENS)), "late": False}
 
 
@@ -72,9 +73,9 @@ def test_batches_are_drawn_where_the_data_lie():
     for data in (world(False).to(CARD), world(True).to(CARD)):
         words = words_of(backbone, data)
         few = None if data.sparse else 2
-        target = take_batch(data, rng, 4, *scale, few=few, chance=how_often(data), phrasings=words)
+        target = take_batch(data, rng, 4, *scale, few=few, chance=how_often(data), phrasings=words, calm=data.films)
         found = target | references(data, target["rows"], rng, *scale, 4)
-        moving = set() if data.sparse else {"expressed"}
+        moving = set() if data.sparse else {"lively"}
         assert {name for name, value in found.items() if torch.is_tensor(value) and value.device.type == CARD} == moving | {
             "x0", "weight", "vectors", "crops", "seconds", "motion",
         }  # fmt: skip

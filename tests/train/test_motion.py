@@ -9,7 +9,7 @@ from small import small_backbone
 from small_world import world
 
 from slotid.train.base import UNSHOWN, channel_weight
-from slotid.train.motion import FIRST, HEAD_SHARE, LAST, expressed, fill_motion, motion_basis, motion_channels, motion_of
+from slotid.train.motion import FIRST, HEAD_SHARE, LAST, fill_motion, motion_basis, motion_channels, motion_of
 from slotid.world.take import direct
 
 
@@ -59,22 +59,3 @@ def test_channels_that_do_not_show_cost_what_the_others_cost_in_the_mean():
     films = torch.cat([torch.zeros_like(data.films[:, :3]), data.films], 1)
     weight = channel_weight(backbone, films, frames=2).flatten()
     assert weight.shape == (11,) and (weight[:3] == UNSHOWN).all() and abs(float(weight[3:].mean()) - 1) < 1e-5
-
-
-def test_what_goes_with_the_expressions_is_told_from_what_goes_with_the_head():
-    curves = played(range(700, 740))
-    along = expressed(curves)
-    assert along.shape == (40, 33, 33) and torch.allclose(along, along.mT, atol=1e-4)
-    moved = curves - curves.mean(1, keepdim=True)
-
-    def kept(course):
-        return float((along @ course).square().sum() / course.square().sum())
-
-    assert kept(moved[..., 57:60]) < 0.01 and kept(torch.ones(40, 33, 1)) < 1e-6
-    assert kept(torch.randn(40, 33, 8, generator=torch.Generator().manual_seed(0))) < 0.15  # few courses of 33
-    alone = curves.clone()
-    alone[..., 57:] = 0  # the same faces, held still
-    along, face = expressed(alone), moved[..., :57]
-    lively = face.square().sum((1, 2)).topk(10).indices
-    assert float((along @ face)[lively].square().sum() / face[lively].square().sum()) > 0.8
-    assert float(expressed(torch.full((2, 9, 62), 0.3)).abs().max()) < 1e-9

@@ -13,6 +13,7 @@ import pytest
 from tiny_kit import write_tiny_kit
 
 from slotid.types import SlotIDError
+from slotid.world.performance import EXPRESSIONS, Script
 from slotid.world.person import person_vector
 from slotid.world.shards import (
     ShardSettings,
@@ -26,7 +27,7 @@ from slotid.world.shards import (
     read_shards,
     write_shards,
 )
-from slotid.world.take import direct
+from slotid.world.take import calm, direct
 
 SIZE, FRAMES = 64, 9
 
@@ -160,6 +161,17 @@ def test_films_on_a_tripod_differ_from_others_by_the_camera_alone():
     assert (fixed.scene.view, fixed.scene.elevation, fixed.scene.hand) == (32.0, 0.0, 0.0)
     assert {**fixed.facts, "framing": ""} == {**free.facts, "framing": ""} and fixed.facts["framing"] == "head_and_collar"
     assert fixed.scene.key_dir == free.scene.key_dir and np.array_equal(fixed.motion.head, free.motion.head)
+
+
+def test_a_calm_twin_differs_from_its_film_by_what_moves_in_the_face_alone():
+    take = direct(7, 1, script=Script(("talk",)), tripod=True)
+    still = calm(take)
+    follows = np.array([name.startswith("eyeLook") for name in EXPRESSIONS])
+    assert np.allclose(still.motion.expressions.mean(0), take.motion.expressions.mean(0), atol=1e-5)
+    assert np.ptp(still.motion.expressions[:, ~follows], axis=0).max() < 1e-6 < np.ptp(take.motion.expressions[:, ~follows], axis=0).max()
+    assert np.array_equal(still.motion.expressions[:, follows], take.motion.expressions[:, follows])
+    assert np.array_equal(still.motion.head, take.motion.head) and np.array_equal(still.motion.gaze, take.motion.gaze)
+    assert still.scene == take.scene and still.facts == take.facts and still.index == take.index
 
 
 def test_folders_made_before_there_was_a_tripod_go_on_without_one(tmp_path):
