@@ -99,10 +99,11 @@ class BaseLearner(Learner):
         context = self.embedder[0](told) * keep[..., None] if keep is not None else None
         shared = self.backbone.spec.noise_shared
         picture = (torch.arange(x0.shape[1]).view(1, -1, 1, 1, 1) >= shared).to(x0)
-        wrong = mistaken(batch["lively"]) if batch["lively"] is not None else 0.0
+        lost = (torch.rand(len(x0), 1, 1, 1, 1) < UNPLANNED).to(x0) if shared else 1.0
+        # without a plan nothing tells what expression would be right
+        wrong = (1 - lost) * mistaken(batch["lively"]) if batch["lively"] is not None else 0.0
         noisy, charged = flow.at(x0 + wrong, noise, t), self.channels
         if shared:
-            lost = (torch.rand(len(x0), 1, 1, 1, 1) < UNPLANNED).to(x0)
             noisy = torch.lerp(noisy, flow.unplanned(noisy, shared), lost)
             charged = charged * torch.maximum(picture, 1 - lost)  # of what is lost nothing is asked
         with moments(self.transformer, batch["moments"], batch["of"]):

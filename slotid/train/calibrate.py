@@ -6,6 +6,9 @@ they have in real films (LOG.md, fourteenth session). No judge is needed to see 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -26,23 +29,38 @@ def calibrate(backbone, embedder, clips: Latents, count: int = 32, seed: int = 0
     Returns:
         ``finish_gain`` of ``Spec``, one number per latent channel.
     """
+    real, drawn, weight = [], [], []
+    for one in told_films(backbone, embedder, clips, count, seed):
+        real.append(one.film)
+        drawn.append(_sampled(backbone, one.noise, one.text, backbone.read([""] * len(one.rows)), one.given))
+        weight.append(one.weight)
+    return compare(torch.cat(real), torch.cat(drawn), torch.cat(weight), backbone.spec.noise_shared + COARSE)
+
+
+@dataclass(frozen=True)
+class ToldFilms:
+    """Some films (B, C, T, h, w), normalised, with the truth about them as a base is told it, and noise to begin from."""
+
+    rows: Tensor  # (B,) among the clips
+    film: Tensor
+    noise: Tensor  # as ``film``
+    text: Tensor
+    given: Conditioning
+    weight: Tensor  # (B, 1, 1, h, w) ``face_weight``
+
+
+def told_films(backbone, embedder, clips: Latents, count: int, seed: int) -> Iterator[ToldFilms]:
+    """At most ``count`` of the clips, spread evenly over them, TOGETHER at once; the same seed gives the same noise and captions."""
     from slotid.world.captions import caption
 
-    spec = backbone.spec
     mean, std = latent_scale(backbone)
-    rows = torch.linspace(0, len(clips.films) - 1, count).long()
     generator = torch.Generator().manual_seed(seed)
-    real, drawn = [], []
-    for group in rows.split(TOGETHER):
-        x0 = (clips.films[group].float() - mean) / std
-        noise = spec.placed(torch.randn(x0.shape, generator=generator))
-        facts = [{name: value for name, value in clips.facts[row].items() if name != "framing"} for row in group.tolist()]
-        text, empty = backbone.read([caption(told, seed, whole=True) for told in facts]), backbone.read([""] * len(group))
-        given = Conditioning(context=embedder(clips.vectors[group]))
-        real.append(x0)
-        drawn.append(_sampled(backbone, noise, text, empty, given))
-    focus, reach = clips.focus[rows, 0], clips.reach[rows, 0]
-    return compare(torch.cat(real), torch.cat(drawn), face_weight(focus, reach, x0.shape[-2:]), spec.noise_shared + COARSE)
+    for rows in torch.linspace(0, len(clips.films) - 1, min(count, len(clips.films))).long().split(TOGETHER):
+        film = (clips.films[rows].float() - mean) / std
+        noise = backbone.spec.placed(torch.randn(film.shape, generator=generator))
+        facts = [{name: value for name, value in clips.facts[row].items() if name != "framing"} for row in rows.tolist()]
+        text, given = backbone.read([caption(one, seed, whole=True) for one in facts]), Conditioning(context=embedder(clips.vectors[rows]))
+        yield ToldFilms(rows, film, noise, text, given, face_weight(clips.focus[rows, 0], clips.reach[rows, 0], film.shape[-2:]))
 
 
 def _sampled(backbone, noise: Tensor, text: Tensor, empty: Tensor, given: Conditioning) -> Tensor:

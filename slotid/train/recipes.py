@@ -35,7 +35,7 @@ from slotid.train.again import from_assets
 from slotid.train.finish import SAMPLING, finish_of, read_finish
 from slotid.train.judge_recipes import JUDGES as JUDGES
 from slotid.train.loop import Plan, device_here
-from slotid.train.twins import shown_of
+from slotid.train.twins import calm_films, shown_of
 from slotid.types import SlotIDError
 
 LATENT_CHANNELS = 48  # of a picture
@@ -216,7 +216,6 @@ def base(job: Job, plan: Plan | None) -> dict[str, Any]:
 
     from slotid.train.base import PersonEmbedder, train_base
     from slotid.train.quick import float_attention, muon
-    from slotid.train.twins import calm_films
 
     backbone = new_backbone(job)
     clips, stills, *calm = latents(job, backbone.vae, (job.clips, job.stills, *([twins_of(job)] if twins_of(job).is_dir() else [])))

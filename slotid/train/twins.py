@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from slotid import flow
-from slotid.train.pairs import Latents, face_weight, latent_scale
-from slotid.types import Conditioning, SlotIDError
+from slotid.train.calibrate import told_films
+from slotid.train.pairs import Latents, latent_scale
+from slotid.types import SlotIDError
 
 MISTAKEN = 0.5  # share of the films that show less of their expressions than their plan tells, or those of another moment
 EXPRESSED = 0.7  # weight of what of an expression is not shown, see ``missed``
 ASKED_AT = (0.8, 0.6, 0.4, 0.25)  # times at which ``shown`` asks
 BANDS = (0, 3, 12, 24, 48)  # between these, counted from the first of the picture, are coarse to fine latent channels
-TOGETHER = 8  # films at once
 
 
 def calm_films(clips: Latents, twins: Latents) -> Tensor:
@@ -80,23 +80,17 @@ def shown(backbone, embedder, clips: Latents, calm: Tensor, count: int = 32, see
     Returns:
         {"lively" or "calm": {t of ASKED_AT: shares of the channels between BANDS}}.
     """
-    from slotid.world.captions import caption
-
-    spec, (mean, std), generator = backbone.spec, latent_scale(backbone), torch.Generator().manual_seed(seed)
-    rows = torch.linspace(0, len(clips.films) - 1, min(count, len(clips.films))).long()
+    spec, (mean, std) = backbone.spec, latent_scale(backbone)
     told = torch.zeros(2, len(ASKED_AT), spec.channels)
     there = torch.zeros(spec.channels)
-    for group in rows.split(TOGETHER):
-        film, still = ((x[group].float() - mean) / std for x in (clips.films, calm))
-        weight, lively = face_weight(clips.focus[group, 0], clips.reach[group, 0], film.shape[-2:]) - 1, film - still
-        facts = [{name: value for name, value in clips.facts[row].items() if name != "framing"} for row in group.tolist()]
-        text, given = backbone.read([caption(one, seed, whole=True) for one in facts]), Conditioning(context=embedder(clips.vectors[group]))
-        noise = spec.placed(torch.randn(film.shape, generator=generator))
+    for one in told_films(backbone, embedder, clips, count, seed):
+        still = (calm[one.rows].float() - mean) / std
+        weight, lively = one.weight - 1, one.film - still
         there += (weight * lively.square()).sum((0, 2, 3, 4))
-        for kind, start in enumerate((film, still)):
+        for kind, start in enumerate((one.film, still)):
             for number, t in enumerate(ASKED_AT):
-                x = flow.at(start, noise, t)
-                drawn = flow.clean(x, backbone.velocity(x, t, text, given), t) - still
+                x = flow.at(start, one.noise, t)
+                drawn = flow.clean(x, backbone.velocity(x, t, one.text, one.given), t) - still
                 told[kind, number] += (weight * drawn * lively).sum((0, 2, 3, 4))
     bands = [slice(spec.noise_shared + low, spec.noise_shared + high) for low, high in zip(BANDS, BANDS[1:], strict=False)]
     share = torch.stack([told[..., band].sum(-1) / there[band].sum().clamp_min(1e-6) for band in bands], -1)
