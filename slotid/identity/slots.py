@@ -17,6 +17,7 @@ from slotid.identity.codes import check_code
 from slotid.identity.features import MOST_FRAMES, SPACE_WIDTH, cell_positions, feature_width, frame_tokens, pick_frames
 from slotid.identity.method import Method, ToLatent
 from slotid.identity.mixing import CellMixing, TimeMixing
+from slotid.identity.movement import Movement
 from slotid.identity.sinkhorn import marginal_error, sinkhorn
 from slotid.identity.weights import fill, fingerprint, read_about, read_tensors, save_weights
 from slotid.types import Conditioning, FaceTrack, IdentityCode, Request, SlotIDError, Stream
@@ -47,6 +48,7 @@ class SlotConfig:
     gate_init: float = 0.1
     token_scale: float = 0.5  # RMS of a full identity token, near that of text tokens; learned from there
     crop: int = 128  # pixels of the crops given to the latent
+    movement: bool = False  # True: habit slots hear what moves (movement.py) instead of reading cells
     features: str = "vae"  # what reads the crops: the backbone's VAE, or a vision model's repository@revision or folder (vision.py)
     slot_names: tuple[str, ...] = field(
         default=(
@@ -112,6 +114,7 @@ class SlotID(nn.Module, Method):
         self.refine_slot = nn.GRUCell(d, d)
         self.slot_mlp = nn.Sequential(nn.Linear(d, 2 * d), nn.GELU(), nn.Linear(2 * d, d))
         self.gate = nn.Sequential(nn.LayerNorm(2 * d), nn.Linear(2 * d, d), nn.GELU(), nn.Linear(d, 1))
+        self.movement = Movement(c.latent_channels, c.grid, d, len(HABIT_SLOTS)) if c.movement else None
         self.out_anchor, self.out_slot = (nn.Sequential(nn.LayerNorm(d), nn.Linear(d, c.text_width)) for _ in range(2))
         self.out_scale = nn.Parameter(torch.tensor([c.token_scale, c.token_scale]))
         for layer in (self.token_mass, self.slot_mass, self.gate[-1]):  # start: equal masses, every gate at gate_init
@@ -167,8 +170,16 @@ class SlotID(nn.Module, Method):
             plans.append(plan.transpose(1, 2).reshape(b, c.slots, t, h, w))
             errors.append(marginal_error(plan, a, share))
             asked.append((cost, a, share))
-        gate_input = torch.cat([slots, anchors.mean(1, keepdim=True).expand_as(slots)], dim=-1)
-        return Encoded(anchors, slots, torch.sigmoid(self.gate(gate_input)[..., 0]), plans, plan.sum(1), errors, asked, frames)
+        if self.movement is not None:  # what a face looks like, which x tells as well, must not be taken for a habit
+            states = self.movement.states(latents, seconds, seen)
+            heard = self.movement.heard(states, plans[-1][:, list(HABIT_SLOTS)].sum((3, 4)))
+            slots = torch.cat([slots[:, : HABIT_SLOTS[0]], heard.to(slots)], 1)
+        return Encoded(anchors, slots, self.gates(slots, anchors), plans, plan.sum(1), errors, asked, frames)
+
+    def gates(self, slots: Tensor, anchors: Tensor) -> Tensor:
+        """(B, S) in (0, 1): how much of each of slots (B, S, D) is worth adding to what the anchors (B, A, D) tell."""
+        beside = anchors.mean(1, keepdim=True).expand_as(slots)
+        return torch.sigmoid(self.gate(torch.cat([slots, beside], dim=-1))[..., 0])
 
     def _forming(self, e: Encoded, visible: Tensor) -> tuple[Tensor, Tensor]:
         """The plan of the first clip after each Sinkhorn iteration of each refinement, for the eye.
@@ -261,6 +272,7 @@ class SlotID(nn.Module, Method):
             "seen": face.seen[frames],
             "crops": small_crops(face.crops[frames], 64),  # (T, 64, 64, 3) uint8, for the eye only
             "slot_names": list(self.config.slot_names[: self.config.slots]),
+            "heard": list(HABIT_SLOTS) if self.movement is not None else [],  # slots whose plan only weighs moments
         }
         meta = {"frames": str(len(frames)), "reader": self.config.reader, "weights": self._fingerprint()}
         return IdentityCode(self.name, self.version, {k: v.float().cpu() for k, v in tensors.items()}, shown, meta)

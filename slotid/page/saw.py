@@ -109,6 +109,8 @@ def large_html(shown: Shown, slot: int) -> str:
         f"{top:.1f} times an even share. It took most at {busiest:.1f}&nbsp;s.</p>"
         f"<p>The name is what this slot was trained towards on rendered heads, not a promise about this clip.</p>"
     )
+    if slot in shown.heard:
+        words += "<p>For a habit this decides how much each moment counts; what is read of a moment is how the whole face moves there.</p>"
     return (
         f'<div class="large" style="--tone:{slot_colour(slot)}"><img src="{film}" alt="The slot for {name}, large, through the clip">'
         f"<div>{words}</div></div>"

@@ -27,6 +27,7 @@ class Shown:
     seconds: np.ndarray  # (T,)
     crops: np.ndarray  # (T, C, C, 3) uint8
     names: tuple[str, ...]  # (S,) what each slot was trained towards
+    heard: tuple[int, ...] = ()  # slots whose mass only weighs moments; of these they read how the whole face moves
 
     @property
     def plan(self) -> np.ndarray:
@@ -58,6 +59,7 @@ def shown_of(code: IdentityCode) -> Shown | None:
         seconds=np.asarray(s["seconds"], np.float64),
         crops=np.asarray(s["crops"], np.uint8),
         names=names,
+        heard=tuple(int(slot) for slot in s.get("heard", ())),
     )
 
 

@@ -50,7 +50,8 @@ def from_assets(assets: Path, out: Path) -> dict[str, Any]:
     if (assets / "identity" / "slots").is_dir():
         parts["slots_start"] = ("method", SlotID.from_pretrained(assets / "identity" / "slots"))
     for stage, (name, net) in parts.items():
-        weights = {f"{name}.{key}": p.detach().clone() for key, p in net.named_parameters()}
+        # ears are added last, by a stage of their own
+        weights = {f"{name}.{key}": p.detach().clone() for key, p in net.named_parameters() if not key.startswith("movement.")}
         if stage == "base" and new:
             weights = widened(weights, new, backbone.spec.patch)
         write_checkpoint(out / stage, weights, weights, {}, {"step": 0, "minutes": 0.0})

@@ -35,10 +35,11 @@ def motion_of(record) -> np.ndarray:
     seconds = record.seconds
     fps = 1 / float(seconds[1] - seconds[0])
     script = script_from_fact(record.facts["act"])
-    return _curves(perform(person(record.person).habits, script, take_seed(record.person, record.index), len(seconds), fps))
+    return curves_of(perform(person(record.person).habits, script, take_seed(record.person, record.index), len(seconds), fps))
 
 
-def _curves(motion) -> np.ndarray:
+def curves_of(motion) -> np.ndarray:
+    """(T, M) float32 curves of a played ``Motion``, as ``motion_of``."""
     return np.concatenate([motion.expressions, motion.head / 10, motion.gaze / 10], axis=1).astype(np.float32)
 
 
@@ -62,7 +63,7 @@ def motion_basis(count: int) -> Basis:
     for person in range(PERFORMERS):
         for index, script in enumerate((sample_script, reference_script)):
             seed = take_seed(person, index)
-            played.append(_curves(perform(sample_habits(person), script(seed), seed, 33, 12.0)))
+            played.append(curves_of(perform(sample_habits(person), script(seed), seed, 33, 12.0)))
     curves = np.concatenate(played).astype(np.float64)
     weight = np.ones(curves.shape[1])
     weight[len(EXPRESSIONS) :] = HEAD_SHARE

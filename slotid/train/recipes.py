@@ -3,7 +3,6 @@
     python -m slotid world render --tripod --people 10000:11400 --clips 2 --references 1 --defects 0 --out runs/clips
     (and --people 60000:61224, 63000:64504 into the same folder, for a card; then all of it with --calm into runs/clips_calm)
     python -m slotid world render --tripod --people 20000:22400 --clips 1 --references 0 --seconds 2.67 --fps 1.5 --out runs/stills
-    (and --people 50000:54012 into the same folder: those the base sees from its 13,200th step on)
     python -m slotid world render --people 0:500 --clips 2 --references 1 --defects 0 --out runs/cameras
     python -m slotid world render --people 30000:46650 --clips 1 --references 0 --defects 0 --seconds 2.67 --fps 1.5 --out runs/people
     python -m slotid train vae_solve     (closed form, 2 minutes)
@@ -15,6 +14,7 @@
     python -m slotid train slots_read --also runs/cameras runs/people
     python -m slotid train slots_flow    (and both with --method anchor, mean, attention)
     python -m slotid train assemble      (writes assets/tiny)
+    python -m slotid train frames --stills runs/moments    python -m slotid train ear    (and ear with --method attention, mean)
     python -m slotid train judge_looks   python -m slotid train judge_habits   python -m slotid train judge_facts
 
 `python -m slotid train again --out runs/next` fills an empty folder from assets/tiny, so that a training can go on from what has landed.
@@ -35,6 +35,7 @@ from slotid.train.again import from_assets
 from slotid.train.finish import SAMPLING, finish_of, read_finish
 from slotid.train.judge_recipes import JUDGES as JUDGES
 from slotid.train.loop import Plan, device_here
+from slotid.train.movement_recipes import ear, frames, thin
 from slotid.train.twins import calm_films, shown_of
 from slotid.types import SlotIDError
 
@@ -351,9 +352,7 @@ def assemble(job: Job, plan: Plan | None) -> dict[str, Any]:
 
 
 RECIPES: dict[str, Recipe] = {
-    "again": Recipe(
-        lambda job, _: from_assets(job.assets, job.out), None, "an empty --out filled from assets/tiny, to train on from there"
-    ),
+    "again": Recipe(lambda job, _: from_assets(job.assets, job.out), None, "an empty --out filled from assets/tiny, to go on from"),
     "vae_solve": Recipe(vae_solve, None, "linear bound 29 dB; the decoder starts at 19.7 dB"),
     "vae_stills": Recipe(
         vae_stills, Plan(steps=9900, batch=16, lr=3e-4, warmup=200, cooldown=0.42, ema=0.99, precision="bf16"), "see LOG.md"
@@ -381,6 +380,9 @@ RECIPES: dict[str, Recipe] = {
     ),
     "finish": Recipe(lambda job, _: finish_of(job), None, "beside the base: gains of 1 to 1.4 for the fine channels, 3 minutes"),
     "shown": Recipe(lambda job, _: shown_of(job), None, "of --clips kept out and their calm twins beside them; a minute"),
+    "frames": Recipe(frames, Plan(steps=2400, batch=16, lr=2e-3, warmup=50, cooldown=0.8, weight_decay=0.05, ema=0.995), "see LOG.md"),
+    "ear": Recipe(ear, Plan(steps=3000, batch=192, lr=2e-3, warmup=50, cooldown=0.8, weight_decay=0.05, ema=0.99), "see LOG.md"),
+    "thin": Recipe(thin, None, "the methods' LoRA at rank 4, so that four of them fit in 60 MB with ears"),
     "assemble": Recipe(assemble, None, "assets/tiny, about 55 MB in files under 16 MB"),
 }
 

@@ -1,0 +1,181 @@
+"""The two stages that teach landed encoders to hear habits: ``train frames``, then ``train ear`` for each method that reads a clip."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slotid.types import SlotIDError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    from slotid.train.loop import Plan
+    from slotid.train.pairs import Latents
+    from slotid.train.recipes import Job
+
+KNOWN = 0.65  # share of the filmed people whom the frame reader learns from; the ear has to learn how it errs with others
+HELD = 0.07  # share of whom neither learns from: what the stages report
+EARLESS = "anchor"  # reads one picture, in which nothing moves
+PLAYED = 24_000
+THIN = 4  # rank of the LoRA that lands with ears, see ``thinned``
+
+
+def split(people: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of clips: of people whom the frame reader knows, of those for the ear, of those held out; by seed, so always the same."""
+    import numpy as np
+
+    seeds = np.unique(people)
+    first, last = seeds[int(KNOWN * len(seeds))], seeds[int((1 - HELD) * len(seeds))]
+    return np.flatnonzero(people < first), np.flatnonzero((people >= first) & (people < last)), np.flatnonzero(people >= last)
+
+
+def _read(job: Job, *folders: Path) -> tuple[Any, list[Latents], list[Tensor]]:
+    """Backbone, latents of folders, and their crops as a method is given them (N, R, C, h, w)."""
+    from slotid.train.pairs import encode_shards, latent_scale
+    from slotid.train.recipes import new_backbone
+
+    backbone = new_backbone(job)
+    data = [encode_shards(folder, backbone.vae, job.out / f"{folder.name}.latents.safetensors") for folder in folders]
+    mean, std = (value.view(1, 1, -1, 1, 1) for value in latent_scale(backbone))
+    return backbone, data, [((part.crops.float() - mean) / std).half() for part in data]
+
+
+def _mirror(backbone, job: Job, frames: int = 90) -> Tensor:
+    """``frames.mirror_map`` of the backbone's latents, by frames of the job's clips."""
+    import numpy as np
+    import torch
+
+    from slotid.train.frames import mirror_map
+    from slotid.train.pairs import SolvedEncoder, latent_scale
+    from slotid.train.recipes import MOTION_CHANNELS
+    from slotid.train.vae import to_video
+    from slotid.world.shards import read_shards
+
+    records = read_shards(job.clips)[:frames]
+    video = to_video(np.stack([record.frames()[len(record.seconds) // 2] for record in records])[:, None])
+    mean, std = latent_scale(backbone)
+    with torch.no_grad(), SolvedEncoder(backbone.vae):
+        seen = [((backbone.vae._encode(v).chunk(2, 1)[0] - mean) / std)[:, MOTION_CHANNELS:, 0] for v in (video, video.flip(-1))]
+    return mirror_map(*seen)
+
+
+def frames(job: Job, plan: Plan) -> dict[str, Any]:
+    """The frame reader, by clips, their calm twins where there are some, and stills."""
+    from slotid.train.frames import scale_of, told, train_reader
+    from slotid.train.recipes import MOTION_CHANNELS, twins_of
+    from slotid.world.performance import EXPRESSIONS
+
+    folders = [job.clips, job.stills, *([twins_of(job)] if twins_of(job).is_dir() else [])]
+    backbone, data, crops = _read(job, *folders)
+    crops = [part[:, :, MOTION_CHANNELS:] for part in crops]
+    known, _, held = split(data[0].people)
+    parts = [(crops[0][known], data[0].crop_motion[known]), (crops[1], data[1].crop_motion)]
+    if len(data) > 2:
+        calm = data[2].crop_motion.clone()
+        calm[..., : len(EXPRESSIONS)] = data[2].motion[..., : len(EXPRESSIONS)].mean(1, keepdim=True)
+        among = (data[2].people[:, None] == data[0].people[known]).any(1)
+        parts.append((crops[2][among], calm[among]))
+    scale = scale_of(parts[0][1])
+    reader = train_reader(parts, _mirror(backbone, job), scale, plan, job.out / "frames", minutes=job.minutes)
+    share = told(reader, crops[0][held], data[0].crop_motion[held], scale)
+    return {"told": {name: round(float(share[number]), 3) for name, number in _named().items()}}
+
+
+def _named() -> dict[str, int]:
+    from slotid.world.performance import EXPRESSIONS
+
+    shown = ("mouthSmile_L", "jawOpen", "mouthStretch_L", "mouthUpperUp_L", "eyeBlink_L", "eyeSquint_L", "browOuterUp_L", "browInnerUp_L")
+    return {name: EXPRESSIONS.index(name) for name in shown} | {"yaw": len(EXPRESSIONS), "pitch": len(EXPRESSIONS) + 1}
+
+
+def ear(job: Job, plan: Plan) -> dict[str, Any]:
+    """Ear and heads of the method in ``job.assets``, which is written there again with them."""
+    import numpy as np
+    import torch
+
+    from slotid.identity.features import pick_frames
+    from slotid.identity.movement import FrameReader
+    from slotid.identity.variants import VARIANTS
+    from slotid.train.base import PersonEmbedder
+    from slotid.train.ear import hear, played, train_ear
+    from slotid.train.frames import ReaderLearner, scale_of
+    from slotid.train.loop import load_weights
+    from slotid.train.pairs import REFERENCE_FRAMES
+    from slotid.world.shards import read_shards
+
+    kind = next((kind for kind in VARIANTS if kind.name == job.method), None)
+    if kind is None or kind.name == EARLESS:
+        names = ", ".join(k.name for k in VARIANTS if k.name != EARLESS)
+        raise SlotIDError(f"Method '{job.method}' hears nothing; choose one of {names} (--method).")
+    if not (job.out / "frames" / "checkpoint").exists():
+        raise SlotIDError(f"No frame reader in {job.out}; run `python -m slotid train frames --out {job.out}` first.")
+    folder = job.assets / "identity" / kind.name
+    landed = kind.from_pretrained(folder)
+    torch.manual_seed(1)
+    method = kind(replace(landed.config, movement=True))
+    method.load_state_dict(landed.state_dict(), strict=False)
+    backbone, (data,), (crops,) = _read(job, job.clips)
+    known, others, held = split(data.people)
+    scale = scale_of(data.crop_motion[known])
+    learner = ReaderLearner(FrameReader(method.config.latent_channels, method.config.grid), scale, torch.ones_like(scale.mean))
+    load_weights(learner, job.out / "frames" / "checkpoint")
+    method.movement.reader.load_state_dict(learner.reader.state_dict())
+    method.eval()
+    heard, kept = (hear(method, crops[rows], data.seconds[rows], data.vectors[rows]) for rows in (others, held[data.reference[held]]))
+    seconds = read_shards(job.clips)[0].seconds
+    picked = pick_frames(seconds, np.ones(len(seconds), bool), REFERENCE_FRAMES)
+    curves, habits = played(PLAYED, picked, len(seconds), 1 / float(seconds[1] - seconds[0]))
+    truth = scale.of(data.crop_motion[others])
+    found = train_ear(
+        method, PersonEmbedder(), heard, truth, (scale.of(curves), habits), plan, job.out / f"{kind.name}_ear", minutes=job.minutes
+    )
+    method.save_pretrained(folder, "tiny", thinned_lora(backbone, folder), recipe="ear", half=True)
+    return {"told": found.tells(kept)}
+
+
+def thin(job: Job, plan: Plan | None) -> dict[str, Any]:
+    """Writes the LoRA of every method in ``job.assets`` again, thinned."""
+    from slotid.identity.variants import VARIANTS
+    from slotid.train.recipes import new_backbone
+
+    ranks = {}
+    for kind in VARIANTS:
+        folder = job.assets / "identity" / kind.name
+        lora = thinned_lora(new_backbone(job), folder)
+        if lora is None:
+            raise SlotIDError(f"{folder} has no LoRA; run `python -m slotid train assemble` first.")
+        about = json.loads((folder / "config.json").read_text())
+        kind.from_pretrained(folder).save_pretrained(folder, "tiny", lora, recipe=about["recipe"], half=True)
+        ranks[kind.name] = lora.plan.rank
+    return {"rank": ranks}
+
+
+def thinned_lora(backbone, folder: Path, rank: int = THIN) -> nn.Module | None:
+    """The LoRA of a method's folder on ``backbone``, of each layer the ``rank`` largest directions; None where it has none.
+
+    It lands at a tenth of its strength, where they can hardly be told from all of it; four methods, three with ears, fit in 60 MB so.
+    """
+    import torch
+
+    from slotid.backbone.backbone import LoraPlan
+    from slotid.identity.weights import fill, read_tensors
+
+    about = json.loads((folder / "config.json").read_text())["lora"]
+    if about is None:
+        return None
+    whole = read_tensors(folder / "lora.safetensors")
+    rank = min(rank, about["rank"])
+    kept = {}
+    for name in (key.removesuffix("lora_A") for key in whole if key.endswith("lora_A")):
+        u, size, v = torch.linalg.svd(whole[name + "lora_B"].float() @ whole[name + "lora_A"].float(), full_matrices=False)
+        root = size[:rank].sqrt()
+        kept |= {name + "lora_A": root[:, None] * v[:rank], name + "lora_B": u[:, :rank] * root}
+    scale = (about["rank"] if about["alpha"] is None else about["alpha"]) / about["rank"]
+    plan = LoraPlan(rank, scale * rank, about["attention"], tuple(about["projections"]))
+    lora = backbone.adopt(plan)
+    fill(lora, kept, folder)
+    return lora

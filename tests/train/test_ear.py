@@ -1,0 +1,121 @@
+"""The frame reader and the ear learn; a mirror is a mirror; what is laid upon played curves is how the reader errs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small import small_method
+from small_world import embedder
+
+from slotid.identity.movement import CURVES, FrameReader
+from slotid.train import ear
+from slotid.train.ear import Reading, hear, played, train_ear
+from slotid.train.frames import Scale, face_batch, mirror_curves, mirror_map, mirrored, scale_of, told, train_reader
+from slotid.train.loop import Plan
+from slotid.train.movement_recipes import split
+from slotid.world.performance import EXPRESSIONS
+from slotid.world.person import PERSON_SIZE
+
+PLAN = Plan(steps=120, batch=12, lr=5e-3, warmup=5, ema=0.9)
+
+
+def crops_of(curves: torch.Tensor) -> torch.Tensor:
+    """(N, R, 8, 4, 4) crops whose channel 2 shows the smile's left half on the right and the other one's on the left."""
+    x = 0.1 * torch.randn(*curves.shape[:2], 8, 4, 4)
+    x[:, :, 2, :, 2:] += curves[:, :, EXPRESSIONS.index("mouthSmile_L"), None, None]
+    x[:, :, 2, :, :2] += curves[:, :, EXPRESSIONS.index("mouthSmile_R"), None, None]
+    return x
+
+
+def test_latents_and_curves_of_a_mirror():
+    torch.manual_seed(0)
+    turn = torch.randn(6, 6)
+    before = torch.randn(40, 6, 4, 4)
+    after = torch.einsum("nchw,cd->ndhw", before, turn).flip(-1) + 0.5
+    through = mirror_map(before, after)
+    assert torch.allclose(mirrored(before, through), after, atol=2e-3)
+    curves = torch.randn(3, 5, CURVES)
+    other = mirror_curves(curves)
+    left, right = (EXPRESSIONS.index(f"mouthSmile_{side}") for side in "LR")
+    assert torch.equal(other[..., left], curves[..., right]) and torch.equal(mirror_curves(other), curves)
+    assert torch.equal(other[..., EXPRESSIONS.index("jawLeft")], curves[..., EXPRESSIONS.index("jawRight")])
+    count = len(EXPRESSIONS)
+    assert torch.equal(other[..., count:], curves[..., count:] * torch.tensor([-1.0, 1, -1, -1, 1]))  # yaw, pitch, roll, gaze
+
+
+def test_a_reader_learns_curves_it_can_see(tmp_path):
+    torch.manual_seed(0)
+    curves = torch.rand(60, 12, CURVES)
+    crops, scale = crops_of(curves), scale_of(curves)
+    through = torch.cat([torch.eye(8), torch.zeros(1, 8)])
+    batch = face_batch([(crops, curves)], through, np.random.default_rng(0), 4)
+    again = face_batch([(crops, curves)], through, np.random.default_rng(0), 4)
+    assert torch.equal(batch["crops"], again["crops"]) and batch["crops"].shape[:2] == batch["curves"].shape[:2]
+    reader = train_reader([(crops[:50], curves[:50])], through, scale, PLAN, tmp_path)
+    share = told(reader, crops[50:], curves[50:], scale)
+    smile, brow = EXPRESSIONS.index("mouthSmile_L"), EXPRESSIONS.index("browDown_L")
+    assert share[smile] > 0.5 > 0.1 > share[brow]
+
+
+def test_played_people_are_those_of_their_seeds():
+    curves, habits = played(3, [0, 4, 9])
+    assert curves.shape == (3, 3, CURVES) and torch.equal(curves, played(3, [0, 4, 9])[0])
+    assert not torch.equal(habits[0], habits[1]) and torch.isfinite(habits).all()
+
+
+def test_what_is_laid_upon_curves_is_how_the_reader_errs():
+    torch.manual_seed(0)
+    truth = torch.randn(300, 8, 4) + 2 * torch.randn(300, 1, 4)
+    bias, noise = 0.5 * torch.randn(300, 1, 4), 0.3 * torch.randn(300, 8, 4)
+    reading = Reading.of(0.6 * truth + bias + noise, truth, ridge=1e-3)
+    laid = reading.lay(truth, np.random.default_rng(0))
+    own = truth - truth.mean(1, keepdim=True)
+    moving = laid - laid.mean(1, keepdim=True)
+    assert float((moving * own).sum() / own.square().sum()) == pytest.approx(0.6, abs=0.05)
+    assert float((moving - 0.6 * own).std()) == pytest.approx(0.3 * (7 / 8) ** 0.5, abs=0.03)
+
+
+def test_an_ear_learns_habits_of_people_it_has_not_met_and_leaves_the_rest(tmp_path):
+    torch.manual_seed(0)
+    method = small_method(movement=True)
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+
+    def people(count: int):
+        """Their second number of the smile is how much the first curves swing."""
+        vectors = torch.randn(count, PERSON_SIZE)
+        curves = 0.1 * torch.randn(count, 10, CURVES)
+        smile = method_group()
+        size = (1 + 0.5 * vectors[:, smile.start + 1, None]).clamp_min(0.1)
+        curves[..., :12] += (size * torch.sin(torch.arange(10.0) + torch.rand(count, 1) * 6))[..., None]
+        return curves, vectors
+
+    def method_group() -> slice:
+        return ear.told_groups()[ear.HABIT_SLOTS[0]]
+
+    curves, vectors = people(40)
+    crops = torch.randn(40, 10, 8, 4, 4)
+    filmed = replace(hear(method, crops, (torch.arange(10) / 8).expand(40, -1), vectors), curves=curves)
+    whole = method.encode(crops, filmed.seconds, torch.ones(40, 10).bool(), torch.full((40,), 5))
+    assert torch.allclose(filmed.mass.sum((1, 2)), whole.mass[:, 5:].sum(1))
+    plays, told_of = people(400)
+    habits = slice(method_group().start, ear.told_groups()[ear.HABIT_SLOTS[-1]].stop)
+    learner = train_ear(
+        method, embedder(), filmed, curves, (plays, told_of[:, habits]), replace(PLAN, steps=500, lr=5e-3, batch=48), tmp_path
+    )
+    new, vectors = people(60)
+    rows = torch.arange(60) % 40
+    assert learner.tells(replace(filmed.of(rows), curves=new, vectors=vectors))["smile"] > 0.02  # one of twelve numbers is 0.08
+    changed = {name.split(".")[0] for name, value in method.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"movement"} and torch.equal(method.movement.reader.out.weight, before["movement.reader.out.weight"])
+
+
+def test_people_are_split_by_seed_and_nobody_is_on_two_sides():
+    people = np.repeat(np.arange(100, 200), 2)
+    known, others, held = (set(people[::-1][rows]) for rows in split(people[::-1]))
+    assert len(known) == 65 and len(held) == 7 and not (known & others or known & held or others & held) and len(others) == 28
+
+
+def test_a_reader_starts_small():
+    assert sum(p.numel() for p in FrameReader(48, 8).parameters()) < 150_000
+    assert isinstance(scale_of(torch.randn(4, 5, CURVES)), Scale)
