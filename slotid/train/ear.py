@@ -140,10 +140,11 @@ class EarLearner(Learner):
 
 def train_ear(
     method: SlotID, teacher: PersonEmbedder, filmed: Heard, truth: Tensor, plays: tuple[Tensor, Tensor], plan: Plan, out: Path, **kwargs
-) -> EarLearner:
+) -> tuple[EarLearner, bool]:
     """Trains ear and heads of ``method`` by ``plays`` (curves in the reader's scale (K, R, M), habits (K, H)) and filmed clips.
 
     ``truth``: (N, R, M) the true curves of ``filmed`` in the reader's scale; nobody of ``filmed`` may be known to the reader.
+    Returns the learner with the average of its last steps, and whether all steps of ``plan`` are done.
     """
     torch.manual_seed(0)
     learner, reading = EarLearner(method, teacher), Reading.of(filmed.curves, truth)
@@ -165,6 +166,6 @@ def train_ear(
         seen[:, long // 2] = True
         return {"heard": vars(heard), "seen": seen}
 
-    fit(learner, plan, out, batch_at, lambda module, batch: module(batch), **kwargs)
+    last = fit(learner, plan, out, batch_at, lambda module, batch: module(batch), **kwargs)
     load_weights(learner, out / "checkpoint")
-    return learner.eval()
+    return learner.eval(), last["step"] >= plan.steps

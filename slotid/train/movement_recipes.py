@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KNOWN = 0.65  # share of the filmed people whom the frame reader learns from; the ear has to learn how it errs with others
 HELD = 0.07  # share of whom neither learns from: what the stages report
 EARLESS = "anchor"  # reads one picture, in which nothing moves
-PLAYED = 24_000
+PLAYED = 30_000  # people who play for an ear, a minute or two
 THIN = 4  # rank of the LoRA that lands with ears, see ``thinned``
 
 
@@ -93,7 +93,7 @@ def _named() -> dict[str, int]:
 
 
 def ear(job: Job, plan: Plan) -> dict[str, Any]:
-    """Ear and heads of the method in ``job.assets``, which is written there again with them."""
+    """Ear and heads of the method in ``job.assets``, which is written there again with them once all steps are done."""
     import numpy as np
     import torch
 
@@ -130,11 +130,13 @@ def ear(job: Job, plan: Plan) -> dict[str, Any]:
     picked = pick_frames(seconds, np.ones(len(seconds), bool), REFERENCE_FRAMES)
     curves, habits = played(PLAYED, picked, len(seconds), 1 / float(seconds[1] - seconds[0]))
     truth = scale.of(data.crop_motion[others])
-    found = train_ear(
+    found, done = train_ear(
         method, PersonEmbedder(), heard, truth, (scale.of(curves), habits), plan, job.out / f"{kind.name}_ear", minutes=job.minutes
     )
-    method.save_pretrained(folder, "tiny", thinned_lora(backbone, folder), recipe="ear", half=True)
-    return {"told": found.tells(kept)}
+    told = found.tells(kept)
+    if done:  # what has stopped early goes on with the same command, and does not land
+        method.save_pretrained(folder, "tiny", thinned_lora(backbone, folder), recipe="ear", half=True)
+    return {"told": told, "written": done}
 
 
 def thin(job: Job, plan: Plan | None) -> dict[str, Any]:

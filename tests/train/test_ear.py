@@ -5,15 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small import small_method
+from small import small_backbone, small_method, stir
 from small_world import embedder
 
+from slotid.backbone.backbone import LoraPlan
 from slotid.identity.movement import CURVES, FrameReader
 from slotid.train import ear
 from slotid.train.ear import Reading, hear, played, train_ear
 from slotid.train.frames import Scale, face_batch, mirror_curves, mirror_map, mirrored, scale_of, told, train_reader
 from slotid.train.loop import Plan
-from slotid.train.movement_recipes import split
+from slotid.train.movement_recipes import split, thinned_lora
 from slotid.world.performance import EXPRESSIONS
 from slotid.world.person import PERSON_SIZE
 
@@ -100,12 +101,13 @@ def test_an_ear_learns_habits_of_people_it_has_not_met_and_leaves_the_rest(tmp_p
     assert torch.allclose(filmed.mass.sum((1, 2)), whole.mass[:, 5:].sum(1))
     plays, told_of = people(400)
     habits = slice(method_group().start, ear.told_groups()[ear.HABIT_SLOTS[-1]].stop)
-    learner = train_ear(
+    learner, done = train_ear(
         method, embedder(), filmed, curves, (plays, told_of[:, habits]), replace(PLAN, steps=500, lr=5e-3, batch=48), tmp_path
     )
     new, vectors = people(60)
     rows = torch.arange(60) % 40
     assert learner.tells(replace(filmed.of(rows), curves=new, vectors=vectors))["smile"] > 0.02  # one of twelve numbers is 0.08
+    assert done
     changed = {name.split(".")[0] for name, value in method.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"movement"} and torch.equal(method.movement.reader.out.weight, before["movement.reader.out.weight"])
 
@@ -119,3 +121,23 @@ def test_people_are_split_by_seed_and_nobody_is_on_two_sides():
 def test_a_reader_starts_small():
     assert sum(p.numel() for p in FrameReader(48, 8).parameters()) < 150_000
     assert isinstance(scale_of(torch.randn(4, 5, CURVES)), Scale)
+
+
+def test_a_thinned_lora_keeps_what_adds_most_at_the_same_strength(tmp_path):
+    lora = small_backbone().adopt(LoraPlan(rank=3, alpha=0.6))
+    stir(lora)
+    small_method().save_pretrained(tmp_path, "tiny", lora)
+
+    def added(module) -> torch.Tensor:
+        weights, plan = module.state_dict(), module.plan
+        names = sorted(key.removesuffix("lora_A") for key in weights if key.endswith("lora_A"))
+        return torch.stack([plan.alpha / plan.rank * weights[n + "lora_B"] @ weights[n + "lora_A"] for n in names if "to_q" in n])
+
+    whole = added(lora)
+    assert torch.allclose(added(thinned_lora(small_backbone(), tmp_path, 3)), whole, atol=1e-5)
+    thin = thinned_lora(small_backbone(), tmp_path, 1)
+    assert thin.plan.rank == 1 and thin.plan.alpha == pytest.approx(0.2)
+    lost, largest = (added(thin) - whole).square().sum((1, 2)), torch.linalg.svdvals(whole)
+    assert torch.allclose(lost, largest[:, 1:].square().sum(1), rtol=1e-3)
+    small_method().save_pretrained(tmp_path / "none", "tiny")
+    assert thinned_lora(small_backbone(), tmp_path / "none") is None
