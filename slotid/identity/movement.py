@@ -3,7 +3,7 @@
 *Frame reader*: each crop's latent, beside the mean of its clip's, tells the curves of expression and head. *Ear*: convolutions over time
 turn those curves, freed of their mean, into states whose mean over the clip tells the habits. Between the two stand 62 numbers a frame
 that have names, so each can learn from what it needs most: the first from pictures with known curves, the second from curves of any number
-of people, which are played in milliseconds and never rendered (``train.movement``). Slots that learned habits from pictures alone knew
+of people, which are played in milliseconds and never rendered (``train.ear``). Slots that learned habits from pictures alone knew
 their people by heart and told nothing of others (LOG.md, twelfth session).
 """
 
@@ -39,13 +39,12 @@ class FrameReader(nn.Module):
     def forward(self, latents: Tensor, seen: Tensor) -> Tensor:
         """latents (B, T, C, h, w), seen (B, T) bool -> (B, T, curves) in deviations of each curve; hidden frames tell nothing useful."""
         known = seen[..., None, None, None].to(latents)
-        mean = (latents * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp_min(1)
+        mean = seen_mean(latents, known)
         cells = torch.cat([latents - mean, mean.expand_as(latents)], 2) * known
         h = F.gelu(self.second(F.gelu(self.first(cells.flatten(0, 1)))))
         h = self.norm(F.gelu(self.flat(self.drop(h.flatten(1))))).unflatten(0, latents.shape[:2])
         known = known[..., 0, 0]
-        rest = (h * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp_min(1)
-        h = torch.where(known > 0, h, rest)
+        h = torch.where(known > 0, h, seen_mean(h, known))
         near = F.gelu(self.near(h.transpose(1, 2))).transpose(1, 2)
         return self.out(torch.cat([self.drop(h), near], -1))
 
@@ -63,10 +62,9 @@ class Ear(nn.Module):
 
     def forward(self, curves: Tensor, seconds: Tensor, seen: Tensor) -> Tensor:
         """curves (B, T, M) in deviations, seconds (B, T) increasing, seen (B, T) bool -> (B, T, ``width``)."""
-        known = seen[..., None].to(curves)
         curves = fill_hidden(curves, seconds, seen)
         # where a face rests is how it looks; only what it does besides is how it moves
-        curves = curves - (curves * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp_min(1)
+        curves = curves - seen_mean(curves, seen[..., None].to(curves))
         step = (seconds[:, 1:] - seconds[:, :-1]).clamp_min(1e-3).to(curves)[..., None] * RATE
         speed = F.pad((curves[:, 1:] - curves[:, :-1]) / step, (0, 0, 1, 0))
         x = self.start(torch.cat([curves, 2 * speed], -1).clamp(-8, 8).transpose(1, 2))
@@ -95,6 +93,11 @@ class Movement(nn.Module):
         share = mass / mass.sum(-1, keepdim=True).clamp_min(1e-8)
         took = share.to(states) @ states
         return torch.stack([head(took[:, k]) for k, head in enumerate(self.heads)], 1)
+
+
+def seen_mean(values: Tensor, known: Tensor) -> Tensor:
+    """values (B, T, ...) and known (B, T, 1, ...), 1 where a frame is seen and else 0 -> (B, 1, ...) the mean over seen frames."""
+    return (values * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp_min(1)
 
 
 def fill_hidden(values: Tensor, seconds: Tensor, seen: Tensor) -> Tensor:

@@ -102,10 +102,14 @@ class EarLearner(Learner):
     def __init__(self, method: SlotID, teacher: PersonEmbedder):
         super().__init__()
         self.method = method.requires_grad_(False)
-        self.ear, self.heads = method.movement.ear.requires_grad_(True), method.movement.heads.requires_grad_(True)
+        for part in (method.movement.ear, method.movement.heads):
+            part.requires_grad_(True)
         self.teacher = [teacher]  # in a list: it is fixed, not trained and not saved
         self.layout = told_groups()[HABIT_SLOTS[0] :]
         self.probes = nn.ModuleList(nn.Linear(method.config.width, group.stop - group.start) for group in self.layout)
+
+    def beside(self) -> list[nn.Module]:
+        return self.teacher
 
     def forward(self, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
         heard = Heard(**batch["heard"])
@@ -168,4 +172,4 @@ def train_ear(
 
     last = fit(learner, plan, out, batch_at, lambda module, batch: module(batch), **kwargs)
     load_weights(learner, out / "checkpoint")
-    return learner.eval(), last["step"] >= plan.steps
+    return learner.to("cpu").eval(), last["step"] >= plan.steps

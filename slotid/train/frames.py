@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from slotid.identity.movement import FrameReader
-from slotid.train.loop import Learner, Plan, fit
-from slotid.train.motion import LEAST_SPREAD
+from slotid.train.loop import Learner, Plan, fit, load_weights
+from slotid.train.motion import in_deviations
+from slotid.train.pairs import REFERENCE_FRAMES
 
 RESTING = 0.2  # weight of a curve's own height beside what it does within a clip
 SHOWN = 0.02  # deviation of a curve that is asked for
@@ -52,36 +52,21 @@ def mirror_curves(curves: Tensor) -> Tensor:
     return curves[..., [*places, *range(count, curves.shape[-1])]] * sign
 
 
-@dataclass(frozen=True)
-class Scale:
-    """What a curve counts in: mean and deviation (M,) over people."""
-
-    mean: Tensor
-    spread: Tensor
-
-    def of(self, curves: Tensor) -> Tensor:
-        return (curves.float() - self.mean) / self.spread
-
-
-def scale_of(curves: Tensor) -> Scale:
-    flat = curves.flatten(0, -2).float()
-    return Scale(flat.mean(0), flat.std(0).clamp_min(LEAST_SPREAD))
-
-
 class ReaderLearner(Learner):
     """A ``FrameReader`` that learns to tell curves, most of all what changes within a clip."""
 
-    def __init__(self, reader: FrameReader, scale: Scale, asked: Tensor):
-        """asked: (M,) weight of each curve."""
+    def __init__(self, reader: FrameReader, scale: tuple[Tensor, Tensor], asked: Tensor):
+        """scale: of the curves, ``motion.scale_of``. asked: (M,) weight of each."""
         super().__init__()
         self.reader = reader
-        self.register_buffer("mean", scale.mean, persistent=False)
-        self.register_buffer("spread", scale.spread, persistent=False)
+        for name, value in zip(("mean", "spread"), scale, strict=True):
+            self.register_buffer(name, value, persistent=False)
         self.register_buffer("asked", asked / asked.mean(), persistent=False)
 
     def forward(self, batch: dict) -> Tensor:
-        seen = torch.ones(batch["crops"].shape[:2], dtype=torch.bool)
-        error = self.reader(batch["crops"], seen) - (batch["curves"] - self.mean) / self.spread
+        crops = batch["crops"]
+        seen = torch.ones(crops.shape[:2], dtype=torch.bool, device=crops.device)
+        error = self.reader(crops, seen) - in_deviations(batch["curves"], (self.mean, self.spread))
         within = error - error.mean(1, keepdim=True)
         return (self.asked * (within.square() + RESTING * error.square())).mean()
 
@@ -95,8 +80,11 @@ def face_batch(parts: list[tuple[Tensor, Tensor]], through: Tensor, rng: np.rand
     crops, curves = parts[int(rng.choice(len(parts), p=sizes / sizes.sum()))]
     most = crops.shape[1]
     long = int(rng.integers(min(10, most), most + 1))
-    start, count = int(rng.integers(most - long + 1)), count * 22 // long if most < 22 else count
-    rows, generator = torch.from_numpy(rng.integers(0, len(crops), count)), torch.Generator().manual_seed(int(rng.integers(2**31)))
+    start = int(rng.integers(most - long + 1))
+    if most < REFERENCE_FRAMES:  # of short takes more people for the same work
+        count = count * REFERENCE_FRAMES // long
+    rows = torch.from_numpy(rng.integers(0, len(crops), count))
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     x, y = crops[rows, start : start + long].float(), curves[rows, start : start + long].float()
     if rng.random() < 0.5:
         x, y = mirrored(x, through), mirror_curves(y)
@@ -111,9 +99,9 @@ def face_batch(parts: list[tuple[Tensor, Tensor]], through: Tensor, rng: np.rand
     return {"crops": x, "curves": y}
 
 
-def told(reader: FrameReader, crops: Tensor, curves: Tensor, scale: Scale) -> Tensor:
+def told(reader: FrameReader, crops: Tensor, curves: Tensor, scale: tuple[Tensor, Tensor]) -> Tensor:
     """(M,) share of the variance within clips that a reader tells."""
-    truth = scale.of(curves)
+    truth = in_deviations(curves, scale)
     error = read(reader, crops) - truth
     error, truth = error - error.mean(1, keepdim=True), truth - truth.mean(1, keepdim=True)
     return 1 - error.square().mean((0, 1)) / truth.square().mean((0, 1)).clamp_min(1e-3)
@@ -129,10 +117,10 @@ def read(reader: FrameReader, crops: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def train_reader(parts: list[tuple[Tensor, Tensor]], through: Tensor, scale: Scale, plan: Plan, out: Path, **kwargs) -> FrameReader:
+def train_reader(
+    parts: list[tuple[Tensor, Tensor]], through: Tensor, scale: tuple[Tensor, Tensor], plan: Plan, out: Path, **kwargs
+) -> FrameReader:
     """A reader trained on ``parts`` (see ``face_batch``), the average of its last steps."""
-    from slotid.train.loop import load_weights
-
     crops = parts[0][0]
     torch.manual_seed(0)
     spread = torch.cat([curves.flatten(0, 1) for _, curves in parts]).float().std(0)
@@ -146,4 +134,4 @@ def train_reader(parts: list[tuple[Tensor, Tensor]], through: Tensor, scale: Sca
 
     fit(learner, plan, out, batch_at, loss_of, **kwargs)
     load_weights(learner, out / "checkpoint")
-    return learner.reader.requires_grad_(False).eval()
+    return learner.to("cpu").reader.requires_grad_(False).eval()

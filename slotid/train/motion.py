@@ -49,6 +49,12 @@ def scale_of(curves: Tensor) -> tuple[Tensor, Tensor]:
     return flat.mean(0), flat.std(0).clamp_min(LEAST_SPREAD)
 
 
+def in_deviations(curves: Tensor, scale: tuple[Tensor, Tensor]) -> Tensor:
+    """Curves (..., M) less the mean, in deviations, of ``scale_of``."""
+    mean, spread = scale
+    return (curves.float() - mean) / spread
+
+
 def motion_basis(count: int) -> Basis:
     """Mean (M,) and the first ``count`` principal directions (M, count) of what training people play, strongest first.
 

@@ -35,11 +35,11 @@ def split(people: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _read(job: Job, *folders: Path) -> tuple[Any, list[Latents], list[Tensor]]:
     """Backbone, latents of folders, and their crops as a method is given them (N, R, C, h, w)."""
-    from slotid.train.pairs import encode_shards, latent_scale
-    from slotid.train.recipes import new_backbone
+    from slotid.train.pairs import latent_scale
+    from slotid.train.recipes import latents, new_backbone
 
     backbone = new_backbone(job)
-    data = [encode_shards(folder, backbone.vae, job.out / f"{folder.name}.latents.safetensors") for folder in folders]
+    data = latents(job, backbone.vae, folders)
     mean, std = (value.view(1, 1, -1, 1, 1) for value in latent_scale(backbone))
     return backbone, data, [((part.crops.float() - mean) / std).half() for part in data]
 
@@ -47,25 +47,21 @@ def _read(job: Job, *folders: Path) -> tuple[Any, list[Latents], list[Tensor]]:
 def _mirror(backbone, job: Job, frames: int = 90) -> Tensor:
     """``frames.mirror_map`` of the backbone's latents, by frames of the job's clips."""
     import numpy as np
-    import torch
 
     from slotid.train.frames import mirror_map
-    from slotid.train.pairs import SolvedEncoder, latent_scale
     from slotid.train.recipes import MOTION_CHANNELS
     from slotid.train.vae import to_video
     from slotid.world.shards import read_shards
 
     records = read_shards(job.clips)[:frames]
     video = to_video(np.stack([record.frames()[len(record.seconds) // 2] for record in records])[:, None])
-    mean, std = latent_scale(backbone)
-    with torch.no_grad(), SolvedEncoder(backbone.vae):
-        seen = [((backbone.vae._encode(v).chunk(2, 1)[0] - mean) / std)[:, MOTION_CHANNELS:, 0] for v in (video, video.flip(-1))]
-    return mirror_map(*seen)
+    return mirror_map(*(backbone.to_latent(seen)[:, MOTION_CHANNELS:, 0] for seen in (video, video.flip(-1))))
 
 
 def frames(job: Job, plan: Plan) -> dict[str, Any]:
     """The frame reader, by clips, their calm twins where there are some, and stills."""
-    from slotid.train.frames import scale_of, told, train_reader
+    from slotid.train.frames import told, train_reader
+    from slotid.train.motion import scale_of
     from slotid.train.recipes import MOTION_CHANNELS, twins_of
     from slotid.world.performance import EXPRESSIONS
 
@@ -98,12 +94,11 @@ def ear(job: Job, plan: Plan) -> dict[str, Any]:
     import torch
 
     from slotid.identity.features import pick_frames
-    from slotid.identity.movement import FrameReader
     from slotid.identity.variants import VARIANTS
     from slotid.train.base import PersonEmbedder
     from slotid.train.ear import hear, played, train_ear
-    from slotid.train.frames import ReaderLearner, scale_of
     from slotid.train.loop import load_weights
+    from slotid.train.motion import in_deviations, scale_of
     from slotid.train.pairs import REFERENCE_FRAMES
     from slotid.world.shards import read_shards
 
@@ -121,17 +116,22 @@ def ear(job: Job, plan: Plan) -> dict[str, Any]:
     backbone, (data,), (crops,) = _read(job, job.clips)
     known, others, held = split(data.people)
     scale = scale_of(data.crop_motion[known])
-    learner = ReaderLearner(FrameReader(method.config.latent_channels, method.config.grid), scale, torch.ones_like(scale.mean))
-    load_weights(learner, job.out / "frames" / "checkpoint")
-    method.movement.reader.load_state_dict(learner.reader.state_dict())
+    load_weights(method.movement, job.out / "frames" / "checkpoint")  # of it the frame reader alone
     method.eval()
     heard, kept = (hear(method, crops[rows], data.seconds[rows], data.vectors[rows]) for rows in (others, held[data.reference[held]]))
     seconds = read_shards(job.clips)[0].seconds
     picked = pick_frames(seconds, np.ones(len(seconds), bool), REFERENCE_FRAMES)
     curves, habits = played(PLAYED, picked, len(seconds), 1 / float(seconds[1] - seconds[0]))
-    truth = scale.of(data.crop_motion[others])
+    truth = in_deviations(data.crop_motion[others], scale)
     found, done = train_ear(
-        method, PersonEmbedder(), heard, truth, (scale.of(curves), habits), plan, job.out / f"{kind.name}_ear", minutes=job.minutes
+        method,
+        PersonEmbedder(),
+        heard,
+        truth,
+        (in_deviations(curves, scale), habits),
+        plan,
+        job.out / f"{kind.name}_ear",
+        minutes=job.minutes,
     )
     told = found.tells(kept)
     if done:  # what has stopped early goes on with the same command, and does not land

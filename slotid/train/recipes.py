@@ -3,6 +3,7 @@
     python -m slotid world render --tripod --people 10000:11400 --clips 2 --references 1 --defects 0 --out runs/clips
     (and --people 60000:61224, 63000:64504 into the same folder, for a card; then all of it with --calm into runs/clips_calm)
     python -m slotid world render --tripod --people 20000:22400 --clips 1 --references 0 --seconds 2.67 --fps 1.5 --out runs/stills
+    (and --people 50000:54012 into the same folder: those the base sees from its 13,200th step on)
     python -m slotid world render --people 0:500 --clips 2 --references 1 --defects 0 --out runs/cameras
     python -m slotid world render --people 30000:46650 --clips 1 --references 0 --defects 0 --seconds 2.67 --fps 1.5 --out runs/people
     python -m slotid train vae_solve     (closed form, 2 minutes)

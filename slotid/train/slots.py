@@ -21,6 +21,7 @@ from slotid import flow
 from slotid.identity.slots import Encoded, SlotID
 from slotid.train.base import FEW, TOKENS, PersonEmbedder, how_often, moments, take_batch, time_weight, told_groups
 from slotid.train.loop import Learner, Plan, device_here, fit
+from slotid.train.motion import in_deviations
 from slotid.train.pairs import Latents, latent_scale, partners
 from slotid.train.phrasings import Phrasings
 from slotid.types import Conditioning
@@ -86,7 +87,7 @@ class SlotLearner(Learner):
         return {"looks": torch.stack(looks).mean(), "habits": torch.stack(habits).mean(), "still": torch.stack(still).mean()}
 
     def _watching(self, found: Encoded, batch: dict) -> Tensor:
-        error = (self.watch(found.frames) - (batch["motion"] - self.centre) / self.spread).square().mean(-1)
+        error = (self.watch(found.frames) - in_deviations(batch["motion"], (self.centre, self.spread))).square().mean(-1)
         seen = batch["seen"].to(error)
         return (error * seen).sum() / seen.sum()
 

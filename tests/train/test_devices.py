@@ -14,11 +14,15 @@ from small import small_backbone, small_method
 from small_world import embedder, world
 
 from slotid.backbone.backbone import LoraPlan
+from slotid.identity.movement import CURVES, FrameReader
 from slotid.train.base import TOKENS, BaseLearner, channel_weight, compile_blocks, how_often, take_batch
+from slotid.train.ear import EarLearner, hear
+from slotid.train.frames import ReaderLearner, face_batch
 from slotid.train.motion import scale_of
 from slotid.train.pairs import latent_scale
 from slotid.train.phrasings import Phrasings
 from slotid.train.slots import SlotLearner, references
+from slotid.world.person import PERSON_SIZE
 
 CARD = "meta"
 
@@ -53,7 +57,20 @@ def of_slots():
     return learner, references(data, target["rows"], rng, *scale, 4) | wanted | {"meet": 1.0}
 
 
-@pytest.mark.parametrize("make", [of_base, of_base_that_films_motion, of_slots])
+def of_frames():
+    curves = torch.randn(6, 10, CURVES)
+    parts = [(torch.randn(6, 10, 8, 4, 4), curves)]
+    learner = ReaderLearner(FrameReader(8, 4), scale_of(curves), torch.ones(CURVES))
+    return learner, face_batch(parts, torch.eye(9, 8), np.random.default_rng(0), 4)
+
+
+def of_ear():
+    method = small_method(movement=True)
+    heard = hear(method, torch.randn(4, 10, 8, 4, 4), torch.arange(10.0).expand(4, -1) / 8, torch.randn(4, PERSON_SIZE))
+    return EarLearner(method, embedder()), {"heard": vars(heard), "seen": torch.ones(4, 10, dtype=torch.bool)}
+
+
+@pytest.mark.parametrize("make", [of_base, of_base_that_films_motion, of_slots, of_frames, of_ear])
 def test_a_learner_and_its_batch_meet_on_one_device(make):
     learner, batch = make()
     learner.to(CARD)

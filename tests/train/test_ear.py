@@ -12,8 +12,9 @@ from slotid.backbone.backbone import LoraPlan
 from slotid.identity.movement import CURVES, FrameReader
 from slotid.train import ear
 from slotid.train.ear import Reading, hear, played, train_ear
-from slotid.train.frames import Scale, face_batch, mirror_curves, mirror_map, mirrored, scale_of, told, train_reader
+from slotid.train.frames import face_batch, mirror_curves, mirror_map, mirrored, told, train_reader
 from slotid.train.loop import Plan
+from slotid.train.motion import scale_of
 from slotid.train.movement_recipes import split, thinned_lora
 from slotid.world.performance import EXPRESSIONS
 from slotid.world.person import PERSON_SIZE
@@ -120,7 +121,7 @@ def test_people_are_split_by_seed_and_nobody_is_on_two_sides():
 
 def test_a_reader_starts_small():
     assert sum(p.numel() for p in FrameReader(48, 8).parameters()) < 150_000
-    assert isinstance(scale_of(torch.randn(4, 5, CURVES)), Scale)
+    assert [value.shape for value in scale_of(torch.randn(4, 5, CURVES))] == [(CURVES,)] * 2
 
 
 def test_a_thinned_lora_keeps_what_adds_most_at_the_same_strength(tmp_path):
