@@ -60,6 +60,9 @@ def pictures(browser, address: str) -> None:
     """All of them."""
     page = visit(browser, address, 1280, dark=False)
     keep("page_slots", between(page, "#masthead", "#saw"))
+    page.get_by_role("tab", name="What moved").click()
+    page.wait_for_timeout(1000)
+    keep("page_moves", between(page, "#views", "#views"))
     page.get_by_role("tab", name="How the plan formed").click()
     page.wait_for_timeout(1500)
     keep("page_forming", between(page, "#views", "#views"))

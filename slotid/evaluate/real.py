@@ -18,6 +18,14 @@ from slotid.types import Clip, FaceTrack, Request, Result, SlotIDError
 
 SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".gif", ".webp", ".m4v")
 LEAST_SEEN = 5  # frames with a face in each half
+STIRS = 0.015  # eye distances (poses: 0.15 degrees): a channel of landmarks that moves less says nothing about a reading of it
+READ = {  # what is read: channel of the landmarks' curves, curves of the frame reader whose mean goes with it, and which way
+    "mouth opening": ("mouth_open", ("jawOpen",), 1),
+    "lids": ("lids_open", ("eyeBlink_L", "eyeBlink_R"), -1),
+    "mouth corners": ("corner_height", ("mouthSmile_L", "mouthSmile_R"), -1),
+    "brows": ("brow_mid_height", ("browOuterUp_L", "browOuterUp_R"), -1),
+    "nod": ("pitch", ("pitch",), 1),
+}
 PROMPT = "a person smiles at the camera, in soft daylight"
 
 
@@ -45,6 +53,29 @@ def halves(track: FaceTrack) -> tuple[FaceTrack, FaceTrack]:
 def code_vector(code) -> np.ndarray:
     """(D,) all numbers of an identity code in one row, in the order of their names."""
     return np.concatenate([np.asarray(code.tensors[name].detach().float().cpu()).ravel() for name in sorted(code.tensors)])
+
+
+def agreement(track: FaceTrack, reader: Any, most: int = 96) -> dict[str, float | None]:
+    """Correlation of what a frame reader (``identity.movement``) tells of a clip's seen frames with MediaPipe's landmarks, which it has
+    never met, by READ's names; None where the landmarks hardly move. ``most``: frames compared, evenly spread."""
+    import torch
+
+    from slotid.evaluate.curves import CHANNELS, channels_of
+    from slotid.identity.movement import CROP, inner
+    from slotid.identity.reading import crops_to_video
+    from slotid.world.performance import EXPRESSIONS
+
+    seen = np.flatnonzero(track.seen)
+    rows = seen[np.linspace(0, len(seen) - 1, min(most, len(seen))).round().astype(int)]
+    pictures = inner(crops_to_video(track.crops[rows], CROP)[:, :, 0])[None].to(next(reader.parameters()))
+    with torch.no_grad():
+        curves = reader(pictures, torch.ones(1, len(rows), dtype=torch.bool, device=pictures.device))[0].float().cpu().numpy()
+    landmarks, names = channels_of(np.asarray(track.landmarks[rows], np.float64)), [*EXPRESSIONS, "yaw", "pitch"]
+    found = {}
+    for what, (channel, read, way) in READ.items():
+        one, other = landmarks[:, CHANNELS.index(channel)], way * curves[:, [names.index(name) for name in read]].mean(1)
+        found[what] = float(np.corrcoef(one, other)[0, 1]) if min(one.std() / STIRS, other.std() / 1e-6) > 1 else None
+    return found
 
 
 def verification(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
@@ -108,6 +139,8 @@ def evaluate_real(
             vectors["habits"] = [judges.habits(read_curves(part)) for part in parts]
         lost = reconstruction(studio.backbone, track.crops[track.seen])
         row |= {"psnr": lost["psnr"]} if lost else {}
+        if getattr(studio.method, "movement", None) is not None:
+            row["read"] = agreement(track, studio.method.movement.reader)
         if recogniser is not None:
             row["arcface"] = _arcface(recogniser, clip, track, studio, steps, seed)
         rows.append((row, vectors))
@@ -155,5 +188,13 @@ def real_markdown(report: dict[str, Any]) -> str:
     if lost := {row["clip"]: row["psnr"] for row in report["clips"] if "psnr" in row}:
         each = ", ".join(f"{name} {value:.1f}" for name, value in lost.items())
         lines += ["", f"Aligned face crops through the VAE and back: {np.mean(list(lost.values())):.1f} dB ({each})."]
+    if told := [row for row in report["clips"] if "read" in row]:
+        lines += [
+            "",
+            "What the frame reader, taught by rendered heads alone, tells of real frames against MediaPipe's landmarks (correlation):",
+        ]
+        lines += ["", "| clip | " + " | ".join(READ) + " |", "| --- |" + " --- |" * len(READ)]
+        for row in told:
+            lines.append(f"| {row['clip']} | " + " | ".join("still" if v is None else f"{v:.2f}" for v in row["read"].values()) + " |")
     lines += ["", *(f"- not read: {name}: {why}" for name, why in report["skipped"].items())]
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """How somebody moves, read out of a clip in two steps, so that a face cannot be taken for a habit.
 
-*Frame reader*: each crop's latent, beside the mean of its clip's, tells the curves of expression and head. *Ear*: convolutions over time
+*Frame reader*: each face crop, beside the mean of its clip's, tells the curves of expression and head. *Ear*: convolutions over time
 turn those curves, freed of their mean, into states whose mean over the clip tells the habits. Between the two stand 62 numbers a frame
 that have names, so each can learn from what it needs most: the first from pictures with known curves, the second from curves of any number
 of people, which are played in milliseconds and never rendered (``train.ear``). Slots that learned habits from pictures alone knew
@@ -16,37 +16,79 @@ from torch import Tensor, nn
 from slotid.identity.features import RATE
 
 CURVES = 62  # 57 expressions, yaw, pitch and roll of the head, two angles of gaze; in deviations
-READER_CELLS, READER_WIDTH, READER_TIME = 32, 128, 64
+CROP, SIDE = 128, 88  # pixels of a face crop, and of its middle, which the reader sees: brows to chin, with room to sway
+PATCH = 4  # pixels per cell and side
+READER_CELLS, READER_SCENE, READER_WIDTH, READER_TIME = 48, 32, 160, 48
+MOVES = {  # some of the curves, for the eye: the person's left and right where there are two
+    "smile": (49, 50),
+    "mouth opening": (30,),
+    "lids closing": (14, 15),
+    "brows raised": (6, 7),
+    "head to a side": (57,),
+    "nod": (58,),
+}
 EAR_WIDTH = 64
 HEAD_WIDTH = 96
 EAR_REACH = (1, 2, 4)  # frames between the taps of each layer; together they hear 33 frames at once
 
 
 class FrameReader(nn.Module):
-    """Latents of face crops -> curves of each frame."""
+    """Pictures of face crops -> curves of each frame.
 
-    def __init__(self, channels: int, grid: int, curves: int = CURVES):
+    It sees the pictures themselves: the tiny VAE's latents keep 57 % of what an expression changes in a crop (a film less its calm twin),
+    its edges are gone. What the clip shows on the whole, its mean picture, says how to read what changes in a frame: the same shift of an
+    edge is light on one face and dark on another, so the mean's cells are gates upon the frame's.
+    """
+
+    def __init__(self, curves: int = CURVES):
         super().__init__()
-        self.first = nn.Conv2d(2 * channels, READER_CELLS, 3, padding=1)
-        self.second = nn.Conv2d(READER_CELLS, READER_CELLS, 3, padding=1, stride=2)
-        self.flat = nn.Linear(READER_CELLS * ((grid + 1) // 2) ** 2, READER_WIDTH)
+        pixels, c, s = 3 * PATCH**2, READER_CELLS, READER_SCENE
+        self.scene = nn.Conv2d(pixels, s, 3, padding=1)
+        self.scene2, self.scene3 = (nn.Conv2d(s, s, 3, padding=1, stride=2) for _ in range(2))
+        self.gate1, self.gate2, self.gate3 = (nn.Conv2d(s, 2 * c, 1) for _ in range(3))
+        self.change, self.first = nn.Conv2d(pixels, c, 1), nn.Conv2d(pixels, c, 1)
+        self.second, self.third = nn.Conv2d(2 * c, c, 3, padding=1, stride=2), nn.Conv2d(c, c, 3, padding=1, stride=2)
+        self.flat = nn.Linear(c * (-(-SIDE // (4 * PATCH))) ** 2, READER_WIDTH)
         self.norm = nn.LayerNorm(READER_WIDTH)
         # an end is no change: with zeros beyond it a face at rest would seem to move there
         self.near = nn.Conv1d(READER_WIDTH, READER_TIME, 3, padding=1, padding_mode="replicate")
         self.out = nn.Linear(READER_WIDTH + READER_TIME, curves)
-        self.drop = nn.Dropout(0.2)
+        self.drop = nn.Dropout(0.1)
 
-    def forward(self, latents: Tensor, seen: Tensor) -> Tensor:
-        """latents (B, T, C, h, w), seen (B, T) bool -> (B, T, curves) in deviations of each curve; hidden frames tell nothing useful."""
-        known = seen[..., None, None, None].to(latents)
-        mean = seen_mean(latents, known)
-        cells = torch.cat([latents - mean, mean.expand_as(latents)], 2) * known
-        h = F.gelu(self.second(F.gelu(self.first(cells.flatten(0, 1)))))
-        h = self.norm(F.gelu(self.flat(self.drop(h.flatten(1))))).unflatten(0, latents.shape[:2])
+    def forward(self, pictures: Tensor, seen: Tensor) -> Tensor:
+        """pictures (B, T, 3, SIDE, SIDE) of ``inner``, seen (B, T) bool -> (B, T, curves) in deviations of each curve; hidden frames tell
+        nothing useful."""
+        known = seen[..., None, None, None].to(pictures)
+        mean = seen_mean(pictures, known)
+        x = 2 * F.pixel_unshuffle(((pictures - mean) * known).flatten(0, 1), PATCH)
+        near = F.gelu(self.scene(F.pixel_unshuffle(mean[:, 0], PATCH)))
+        wide = F.gelu(self.scene2(near))
+        whole = F.gelu(self.scene3(wide))
+
+        def gates(layer: nn.Module, scene: Tensor) -> tuple[Tensor, Tensor]:
+            """How much of a cell's channels to take and what to add, the same for every frame of a clip."""
+            both = layer(scene)[:, None].expand(-1, seen.shape[1], -1, -1, -1)
+            return both.flatten(0, 1).chunk(2, 1)
+
+        gain, more = gates(self.gate1, near)
+        h = torch.cat([self.change(x) * (1 + gain), F.gelu(self.first(x) + more)], 1)
+        for layer, gate, scene in ((self.second, self.gate2, wide), (self.third, self.gate3, whole)):
+            gain, more = gates(gate, scene)
+            h = F.gelu(layer(h) * (1 + gain) + more)
+        h = self.norm(F.gelu(self.flat(self.drop(h.flatten(1))))).unflatten(0, seen.shape)
         known = known[..., 0, 0]
         h = torch.where(known > 0, h, seen_mean(h, known))
         near = F.gelu(self.near(h.transpose(1, 2))).transpose(1, 2)
         return self.out(torch.cat([self.drop(h), near], -1))
+
+
+def inner(crops: Tensor) -> Tensor:
+    """(..., 3, S, S) face crops in [-1, 1] -> (..., 3, SIDE, SIDE): the face in the middle of them, at CROP pixels a crop."""
+    if crops.shape[-1] != CROP:
+        flat = F.interpolate(crops.flatten(0, -4), size=(CROP, CROP), mode="bilinear", antialias=True, align_corners=False)
+        crops = flat.unflatten(0, crops.shape[:-3])
+    edge = (CROP - SIDE) // 2
+    return crops[..., edge : edge + SIDE, edge : edge + SIDE]
 
 
 class Ear(nn.Module):
@@ -77,16 +119,20 @@ class Ear(nn.Module):
 class Movement(nn.Module):
     """Frame reader, ear, and for each habit slot what it makes of the states."""
 
-    def __init__(self, channels: int, grid: int, width: int, slots: int):
+    def __init__(self, width: int, slots: int):
         super().__init__()
-        self.reader, self.ear = FrameReader(channels, grid), Ear()
+        self.reader, self.ear = FrameReader(), Ear()
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Linear(Ear.width, HEAD_WIDTH), nn.GELU(), nn.Linear(HEAD_WIDTH, width)) for _ in range(slots)
         )
 
-    def states(self, latents: Tensor, seconds: Tensor, seen: Tensor) -> Tensor:
-        """latents (B, T, C, h, w) of face crops, true seconds (B, T), seen (B, T) bool -> (B, T, ``Ear.width``)."""
-        return self.ear(self.reader(latents, seen), seconds, seen)
+    def curves(self, crops: Tensor, seen: Tensor) -> Tensor:
+        """Face crops (B, T, 3, S, S) in [-1, 1], seen (B, T) bool -> (B, T, CURVES) as the frame reader tells them."""
+        return self.reader(inner(crops), seen)
+
+    def states(self, crops: Tensor, seconds: Tensor, seen: Tensor) -> Tensor:
+        """The same with true seconds (B, T) -> (B, T, ``Ear.width``), what the ear makes of the curves."""
+        return self.ear(self.curves(crops, seen), seconds, seen)
 
     def heard(self, states: Tensor, mass: Tensor) -> Tensor:
         """states (B, T, ``Ear.width``), mass (B, slots, T) that habit slots took of frames, 0 where hidden -> (B, slots, width)."""

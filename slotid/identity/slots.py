@@ -17,9 +17,9 @@ from slotid.identity.codes import check_code
 from slotid.identity.features import MOST_FRAMES, SPACE_WIDTH, cell_positions, feature_width, frame_tokens, pick_frames
 from slotid.identity.method import Method, ToLatent
 from slotid.identity.mixing import CellMixing, TimeMixing
-from slotid.identity.movement import Movement
+from slotid.identity.movement import MOVES, Movement, fill_hidden
 from slotid.identity.sinkhorn import marginal_error, sinkhorn
-from slotid.identity.weights import fill, fingerprint, read_about, read_tensors, save_weights
+from slotid.identity.weights import fill, fingerprint, read_about, read_weights, save_weights
 from slotid.types import Conditioning, FaceTrack, IdentityCode, Request, SlotIDError, Stream
 
 HABIT_SLOTS = (5, 6, 7)  # by training; slots 0 to 4 hold looks
@@ -80,6 +80,7 @@ class Encoded:
     marginal_error: list[Tensor]  # per iteration (B,)
     asked: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)  # per iteration cost (B, N, S), masses (B, N), (B, S)
     frames: Tensor | None = None  # (B, T, D) what is known of each frame before the routing, a mean over its cells
+    curves: Tensor | None = None  # (B, T, CURVES) what moves, where habit slots hear (movement.py)
 
 
 class SlotID(nn.Module, Method):
@@ -114,7 +115,7 @@ class SlotID(nn.Module, Method):
         self.refine_slot = nn.GRUCell(d, d)
         self.slot_mlp = nn.Sequential(nn.Linear(d, 2 * d), nn.GELU(), nn.Linear(2 * d, d))
         self.gate = nn.Sequential(nn.LayerNorm(2 * d), nn.Linear(2 * d, d), nn.GELU(), nn.Linear(d, 1))
-        self.movement = Movement(c.latent_channels, c.grid, d, len(HABIT_SLOTS)) if c.movement else None
+        self.movement = Movement(d, len(HABIT_SLOTS)) if c.movement else None
         self.out_anchor, self.out_slot = (nn.Sequential(nn.LayerNorm(d), nn.Linear(d, c.text_width)) for _ in range(2))
         self.out_scale = nn.Parameter(torch.tensor([c.token_scale, c.token_scale]))
         for layer in (self.token_mass, self.slot_mass, self.gate[-1]):  # start: equal masses, every gate at gate_init
@@ -128,12 +129,13 @@ class SlotID(nn.Module, Method):
 
     # --- the method, batched --------------------------------------------------------------------------------------
 
-    def encode(self, latents: Tensor, seconds: Tensor, seen: Tensor, anchor_index: Tensor) -> Encoded:
+    def encode(self, latents: Tensor, seconds: Tensor, seen: Tensor, anchor_index: Tensor, crops: Tensor | None = None) -> Encoded:
         """Read anchors and slots out of clips.
 
         Args:
             latents: (B, T, C, h, w) one normalised latent per face crop. seconds: (B, T) true times, increasing.
             seen: (B, T) bool, at least one per clip. anchor_index: (B,) the frame that stands for the face's still look.
+            crops: (B, T, 3, S, S) the face crops in [-1, 1]; needed where ``config.movement``, else not read.
         """
         c = self.config
         b, t, channels, h, w = latents.shape
@@ -170,11 +172,14 @@ class SlotID(nn.Module, Method):
             plans.append(plan.transpose(1, 2).reshape(b, c.slots, t, h, w))
             errors.append(marginal_error(plan, a, share))
             asked.append((cost, a, share))
+        curves = None
         if self.movement is not None:  # what a face looks like, which x tells as well, must not be taken for a habit
-            states = self.movement.states(latents, seconds, seen)
-            heard = self.movement.heard(states, plans[-1][:, list(HABIT_SLOTS)].sum((3, 4)))
+            if crops is None:
+                raise SlotIDError("Habit slots of this encoder hear what moves in the face crops; give `encode` the crops too.")
+            curves = self.movement.curves(crops.to(self.start.dtype), seen)
+            heard = self.movement.heard(self.movement.ear(curves, seconds, seen), plans[-1][:, list(HABIT_SLOTS)].sum((3, 4)))
             slots = torch.cat([slots[:, : HABIT_SLOTS[0]], heard.to(slots)], 1)
-        return Encoded(anchors, slots, self.gates(slots, anchors), plans, plan.sum(1), errors, asked, frames)
+        return Encoded(anchors, slots, self.gates(slots, anchors), plans, plan.sum(1), errors, asked, frames, curves)
 
     def gates(self, slots: Tensor, anchors: Tensor) -> Tensor:
         """(B, S) in (0, 1): how much of each of slots (B, S, D) is worth adding to what the anchors (B, A, D) tell."""
@@ -255,7 +260,7 @@ class SlotID(nn.Module, Method):
         seconds = torch.as_tensor(face.seconds[frames], dtype=torch.float32, device=device)
         seen = torch.as_tensor(face.seen[frames], device=device)
         at = torch.tensor([frames.index(best)], device=device)
-        e = self.encode(latents[None], seconds[None], seen[None], at)
+        e = self.encode(latents[None], seconds[None], seen[None], at, video[None, :, :, 0])
         visible = seen[None, :, None].expand(-1, -1, latents.shape[-2] * latents.shape[-1]).flatten(1)
         forming, forming_error = self._forming(e, visible)
         tensors = {"anchors": e.anchors[0], "slots": e.slots[0], "gates": e.gates[0]}
@@ -274,6 +279,10 @@ class SlotID(nn.Module, Method):
             "slot_names": list(self.config.slot_names[: self.config.slots]),
             "heard": list(HABIT_SLOTS) if self.movement is not None else [],  # slots whose plan only weighs moments
         }
+        if e.curves is not None:  # what they heard in them, for the eye; moments without a face on the line between their neighbours
+            filled = fill_hidden(e.curves, seconds[None], seen[None])[0].float().cpu().numpy()
+            shown["moves"] = filled.take([row for rows in MOVES.values() for row in rows], axis=1)  # (T, rows of MOVES one after the other)
+            shown["move_sides"] = {name: len(rows) for name, rows in MOVES.items()}
         meta = {"frames": str(len(frames)), "reader": self.config.reader, "weights": self._fingerprint()}
         return IdentityCode(self.name, self.version, {k: v.float().cpu() for k, v in tensors.items()}, shown, meta)
 
@@ -345,7 +354,7 @@ class SlotID(nn.Module, Method):
         except (KeyError, TypeError) as error:
             raise SlotIDError(f"The settings in {folder}/config.json are not those of this version ({error}); update slotid.") from error
         method = cls(config)
-        fill(method, read_tensors(Path(folder) / "model.safetensors"), folder)
+        fill(method, read_weights(folder), folder)
         return method.requires_grad_(False).eval()
 
     def with_reader(self, reader: str) -> SlotID:

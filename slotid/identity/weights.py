@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from slotid import __version__
 from slotid.types import SlotIDError
 
+SHARED = "shared.safetensors"  # beside the folders of methods: tensors that several of them hold
+
 
 def fingerprint(module: nn.Module) -> str:
     """Twelve hex digits of the weights (as float32): codes of differently trained weights are not exchangeable."""
@@ -71,6 +73,43 @@ def read_about(folder: str | Path, method: str, version: int) -> dict:
             f"expected '{method}' version {version}. Name the folder of that method."
         )
     return about
+
+
+def read_weights(folder: str | Path) -> dict[str, Tensor]:
+    """All of a method's tensors, those that it shares with others beside it (``share``) too."""
+    folder = Path(folder)
+    tensors = read_tensors(folder / "model.safetensors")
+    if json.loads((folder / "config.json").read_text()).get("shared"):
+        common = folder.parent / SHARED
+        if not common.is_file():
+            raise SlotIDError(f"{folder} shares weights with its neighbours, but {common} is not there; copy that file too.")
+        tensors |= read_tensors(common)
+    return tensors
+
+
+def share(folders: list[Path], start: str) -> None:
+    """Takes the tensors whose names begin with ``start`` out of the methods in ``folders``, which lie side by side, and keeps them once,
+    in ``SHARED`` beside them.
+
+    Raises:
+        SlotIDError: the folders lie in several places, or the tensors are not the same in all of them.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    homes = {folder.parent for folder in folders}
+    if len(homes) != 1:
+        raise SlotIDError(f"Methods that share weights lie side by side; got folders in {', '.join(sorted(map(str, homes)))}.")
+    found = {folder: read_weights(folder) for folder in folders}
+    parts = [{name: value for name, value in tensors.items() if name.startswith(start)} for tensors in found.values()]
+    for part in parts[1:]:
+        if part.keys() != parts[0].keys() or any(not torch.equal(value, parts[0][name]) for name, value in part.items()):
+            raise SlotIDError(f"'{start}' differs between {', '.join(folder.name for folder in folders)}; train them with the same.")
+    save_file(parts[0], homes.pop() / SHARED)
+    for folder, tensors in found.items():
+        save_file({name: value for name, value in tensors.items() if not name.startswith(start)}, folder / "model.safetensors")
+        about = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**about, "shared": True}, indent=2) + "\n")
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:

@@ -140,6 +140,21 @@ def time_html(shown: Shown, chosen: int | None = None) -> str:
     return f'<div class="scroll" tabindex="0" role="group" aria-label="Slots through time">{drawing}</div>'
 
 
+def moves_html(shown: Shown) -> str:
+    """What the habit slots heard, with its sentence; a sentence alone for a method that hears nothing."""
+    from slotid.show.moves import move_lines
+
+    if not shown.moves:
+        return "<p>This method reads habits from pictures; it tells no movement by name.</p>"
+    words = (
+        "What the habit slots heard, frame by frame: how far each movement is from where this face rests. Where there are two lines, the "
+        "whole one is your left side, the dashed one your right: a smile that begins on one side shows as one. It is read by a small "
+        "network taught on rendered heads, so fine movements may be missed."
+    )
+    drawing = move_lines(shown.moves, shown.seconds)
+    return f'<p>{words}</p><div class="scroll" tabindex="0" role="group" aria-label="Movements through time">{drawing}</div>'
+
+
 def gates_html(shown: Shown) -> str:
     """Gates as bars with their sentence."""
     from slotid.show.gates import gate_bars, gates_sentence
@@ -165,6 +180,8 @@ def lay_out(person: gr.State) -> SimpleNamespace:
         with gr.Tabs(elem_id="views") as tabs:
             with gr.Tab("Through time", id="time"):
                 time_map = gr.HTML(elem_id="time_map")
+            with gr.Tab("What moved", id="moves"):
+                moves = gr.HTML(elem_id="moves")
             with gr.Tab("Gates", id="gates"):
                 gates = gr.HTML(elem_id="gates")
             with gr.Tab("One slot, large", id="large"):
@@ -173,18 +190,18 @@ def lay_out(person: gr.State) -> SimpleNamespace:
             with gr.Tab("How the plan formed", id="forming"):
                 iteration = gr.Slider(1, 2, 1, step=1, label="Sinkhorn iteration", elem_id="iteration", buttons=[])
                 forming = gr.HTML(elem_id="forming")
-    outputs = [nothing, section, mix, cards, time_map, gates, choose, large, iteration, forming]
+    outputs = [nothing, section, mix, cards, time_map, moves, gates, choose, large, iteration, forming]
 
     def follow(person: Person | None) -> list[Any]:
         shown = person.shown() if person is not None else None
         if shown is None:
             words = EMPTY if person is None else "This code was saved without the pictures of its routing; a film can be made all the same."
             quiet = [gr.update(value=waiting_html(words), visible=True), gr.update(visible=False), None, ""]
-            return [*quiet, "", "", gr.update(choices=[], value=None), "", gr.skip(), ""]
+            return [*quiet, "", "", "", gr.update(choices=[], value=None), "", gr.skip(), ""]
         last = len(shown.forming)
         return [
-            gr.update(visible=False), gr.update(visible=True), None, cards_html(shown), time_html(shown), gates_html(shown),
-            gr.update(choices=[(name, index) for index, name in enumerate(shown.names)], value=0), large_html(shown, 0),
+            gr.update(visible=False), gr.update(visible=True), None, cards_html(shown), time_html(shown), moves_html(shown),
+            gates_html(shown), gr.update(choices=[(name, index) for index, name in enumerate(shown.names)], value=0), large_html(shown, 0),
             gr.update(maximum=max(2, last), value=last), forming_html(shown, last),
         ]  # fmt: skip
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +29,7 @@ class Shown:
     crops: np.ndarray  # (T, C, C, 3) uint8
     names: tuple[str, ...]  # (S,) what each slot was trained towards
     heard: tuple[int, ...] = ()  # slots whose mass only weighs moments; of these they read how the whole face moves
+    moves: Mapping[str, np.ndarray] = field(default_factory=dict)  # (T, 1 or 2) what they heard, see ``moves.move_lines``
 
     @property
     def plan(self) -> np.ndarray:
@@ -60,17 +62,29 @@ def shown_of(code: IdentityCode) -> Shown | None:
         crops=np.asarray(s["crops"], np.uint8),
         names=names,
         heard=tuple(int(slot) for slot in s.get("heard", ())),
+        moves=_moves(s),
     )
+
+
+def _moves(shown: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The columns of ``moves`` by name, as many to each as it has sides."""
+    sides, start, found = shown.get("move_sides", {}), 0, {}
+    for name, count in sides.items():
+        found[str(name)] = np.asarray(shown["moves"], np.float32)[:, start : start + int(count)]
+        start += int(count)
+    return found
 
 
 def write_maps(code: IdentityCode, folder: Path) -> list[Path]:
     """Everything worth seeing of a code as files in ``folder`` (made if missing): returns their paths.
 
-    ``slot1_face_shape.webp``... heat-map films, ``time_map.svg``, ``gates.svg``, ``error.svg``, ``slots.png`` (all slots on the anchor).
+    ``slot1_face_shape.webp``... heat-map films,
+    ``time_map.svg``, ``moves.svg`` where habits are heard, ``gates.svg``, ``error.svg``, ``slots.png`` (all slots on the anchor).
     """
     from PIL import Image
 
     from slotid.show.gates import gate_bars
+    from slotid.show.moves import move_lines
     from slotid.show.paint import alone, webp
     from slotid.show.routing import error_curve, heat_film, still, time_map
 
@@ -92,6 +106,8 @@ def write_maps(code: IdentityCode, folder: Path) -> list[Path]:
         film = heat_film(shown.crops, shown.plan[slot], slot, 192)
         keep(f"slot{slot + 1}_{_plain(name)}.webp", webp(film, shown.seconds))
     keep("time_map.svg", alone(time_map(shown.plan, shown.seconds, shown.crops, shown.names)))
+    if shown.moves:
+        keep("moves.svg", alone(move_lines(shown.moves, shown.seconds)))
     keep("gates.svg", alone(gate_bars(shown.gates, shown.mass, shown.names)))
     keep("error.svg", alone(error_curve(shown.errors)))
     sheet = np.concatenate([still(shown.crops, plan, slot, shown.anchor, 192) for slot, plan in enumerate(shown.plan)], axis=1)

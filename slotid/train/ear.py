@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from slotid.identity.slots import HABIT_SLOTS, Encoded, SlotID
+from slotid.pixels import signed
 from slotid.train.base import PersonEmbedder, told_groups
 from slotid.train.loop import Learner, Plan, fit, load_weights
 from slotid.train.motion import curves_of
@@ -83,15 +84,18 @@ class Heard:
 
 
 @torch.no_grad()
-def hear(method: SlotID, crops: Tensor, seconds: Tensor, vectors: Tensor) -> Heard:
-    """``Heard`` of clips with normalised crops (N, R, C, h, w), the passed-over channels among them, by a method with a trained reader."""
+def hear(method: SlotID, crops: Tensor, pictures: np.ndarray, seconds: Tensor, vectors: Tensor) -> Heard:
+    """``Heard`` of clips by a method with a trained reader.
+
+    crops: (N, R, C, h, w) normalised latents, the passed-over channels among them. pictures: (N, R, S, S, 3) uint8 of the same crops.
+    """
     parts = []
-    for x, when in zip(crops.split(16), seconds.split(16), strict=True):
+    for start in range(0, len(crops), 16):
+        x, when, shown = (values[start : start + 16] for values in (crops, seconds, pictures))
         seen, middle = torch.ones(x.shape[:2], dtype=torch.bool), torch.full((len(x),), x.shape[1] // 2)
-        found = method.encode(x, when, seen, middle)
+        found = method.encode(x, when, seen, middle, signed(shown))
         mass = found.plans[-1][:, list(HABIT_SLOTS)].sum((3, 4))
-        curves = method.movement.reader(x[:, :, method.config.passed_over :].float(), seen)
-        parts.append((curves, mass, found.anchors.mean(1)))
+        parts.append((found.curves, mass, found.anchors.mean(1)))
     curves, mass, anchors = (torch.cat(values) for values in zip(*parts, strict=True))
     return Heard(curves, seconds, mass, anchors, vectors)
 

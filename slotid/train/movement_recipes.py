@@ -11,10 +11,10 @@ from slotid.types import SlotIDError
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor, nn
+    from torch import nn
 
+    from slotid.train.frames import Faces
     from slotid.train.loop import Plan
-    from slotid.train.pairs import Latents
     from slotid.train.recipes import Job
 
 KNOWN = 0.65  # share of the filmed people whom the frame reader learns from; the ear has to learn how it errs with others
@@ -33,51 +33,35 @@ def split(people: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.flatnonzero(people < first), np.flatnonzero((people >= first) & (people < last)), np.flatnonzero(people >= last)
 
 
-def _read(job: Job, *folders: Path) -> tuple[Any, list[Latents], list[Tensor]]:
-    """Backbone, latents of folders, and their crops as a method is given them (N, R, C, h, w)."""
-    from slotid.train.pairs import latent_scale
-    from slotid.train.recipes import latents, new_backbone
+def _faces(job: Job, folder: Path) -> Faces:
+    from slotid.train.frames import faces_of
 
-    backbone = new_backbone(job)
-    data = latents(job, backbone.vae, folders)
-    mean, std = (value.view(1, 1, -1, 1, 1) for value in latent_scale(backbone))
-    return backbone, data, [((part.crops.float() - mean) / std).half() for part in data]
-
-
-def _mirror(backbone, job: Job, frames: int = 90) -> Tensor:
-    """``frames.mirror_map`` of the backbone's latents, by frames of the job's clips."""
-    import numpy as np
-
-    from slotid.train.frames import mirror_map
-    from slotid.train.recipes import MOTION_CHANNELS
-    from slotid.train.vae import to_video
-    from slotid.world.shards import read_shards
-
-    records = read_shards(job.clips)[:frames]
-    video = to_video(np.stack([record.frames()[len(record.seconds) // 2] for record in records])[:, None])
-    return mirror_map(*(backbone.to_latent(seen)[:, MOTION_CHANNELS:, 0] for seen in (video, video.flip(-1))))
+    return faces_of(folder, job.out / f"{folder.name}.faces.npy")
 
 
 def frames(job: Job, plan: Plan) -> dict[str, Any]:
     """The frame reader, by clips, their calm twins where there are some, and stills."""
-    from slotid.train.frames import told, train_reader
-    from slotid.train.motion import scale_of
-    from slotid.train.recipes import MOTION_CHANNELS, twins_of
-    from slotid.world.performance import EXPRESSIONS
+    import numpy as np
+    import torch
 
-    folders = [job.clips, job.stills, *([twins_of(job)] if twins_of(job).is_dir() else [])]
-    backbone, data, crops = _read(job, *folders)
-    crops = [part[:, :, MOTION_CHANNELS:] for part in crops]
-    known, _, held = split(data[0].people)
-    parts = [(crops[0][known], data[0].crop_motion[known]), (crops[1], data[1].crop_motion)]
-    if len(data) > 2:
-        calm = data[2].crop_motion.clone()
-        calm[..., : len(EXPRESSIONS)] = data[2].motion[..., : len(EXPRESSIONS)].mean(1, keepdim=True)
-        among = (data[2].people[:, None] == data[0].people[known]).any(1)
-        parts.append((crops[2][among], calm[among]))
-    scale = scale_of(parts[0][1])
-    reader = train_reader(parts, _mirror(backbone, job), scale, plan, job.out / "frames", minutes=job.minutes)
-    share = told(reader, crops[0][held], data[0].crop_motion[held], scale)
+    from slotid.train.frames import told, train_reader
+    from slotid.train.motion import motion_of, scale_of
+    from slotid.train.recipes import twins_of
+    from slotid.world.performance import EXPRESSIONS
+    from slotid.world.shards import read_shards
+
+    clips, stills = _faces(job, job.clips), _faces(job, job.stills)
+    known, _, held = split(clips.people)
+    parts = [(clips.pictures, clips.curves, known), (stills.pictures, stills.curves, np.arange(len(stills.pictures)))]
+    if twins_of(job).is_dir():
+        twins = _faces(job, twins_of(job))
+        mean = [motion_of(record)[:, : len(EXPRESSIONS)].mean(0) for record in read_shards(twins_of(job))]
+        calm = twins.curves.clone()
+        calm[..., : len(EXPRESSIONS)] = torch.from_numpy(np.stack(mean))[:, None]
+        parts.append((twins.pictures, calm, np.flatnonzero(np.isin(twins.people, clips.people[known]))))
+    scale = scale_of(clips.curves[known])
+    reader = train_reader(parts, scale, plan, job.out / "frames", minutes=job.minutes)
+    share = told(reader, clips.pictures[held], clips.curves[held], scale)
     return {"told": {name: round(float(share[number]), 3) for name, number in _named().items()}}
 
 
@@ -99,7 +83,8 @@ def ear(job: Job, plan: Plan) -> dict[str, Any]:
     from slotid.train.ear import hear, played, train_ear
     from slotid.train.loop import load_weights
     from slotid.train.motion import in_deviations, scale_of
-    from slotid.train.pairs import REFERENCE_FRAMES
+    from slotid.train.pairs import REFERENCE_FRAMES, latent_scale
+    from slotid.train.recipes import latents, new_backbone
     from slotid.world.shards import read_shards
 
     kind = next((kind for kind in VARIANTS if kind.name == job.method), None)
@@ -113,12 +98,17 @@ def ear(job: Job, plan: Plan) -> dict[str, Any]:
     torch.manual_seed(1)
     method = kind(replace(landed.config, movement=True))
     method.load_state_dict(landed.state_dict(), strict=False)
-    backbone, (data,), (crops,) = _read(job, job.clips)
+    backbone = new_backbone(job)
+    (data,), pictures = latents(job, backbone.vae, (job.clips,)), _faces(job, job.clips).pictures
+    mean, std = (value.view(1, 1, -1, 1, 1) for value in latent_scale(backbone))
+    crops = ((data.crops.float() - mean) / std).half()
     known, others, held = split(data.people)
     scale = scale_of(data.crop_motion[known])
     load_weights(method.movement, job.out / "frames" / "checkpoint")  # of it the frame reader alone
     method.eval()
-    heard, kept = (hear(method, crops[rows], data.seconds[rows], data.vectors[rows]) for rows in (others, held[data.reference[held]]))
+    heard, kept = (
+        hear(method, crops[rows], pictures[rows], data.seconds[rows], data.vectors[rows]) for rows in (others, held[data.reference[held]])
+    )
     seconds = read_shards(job.clips)[0].seconds
     picked = pick_frames(seconds, np.ones(len(seconds), bool), REFERENCE_FRAMES)
     curves, habits = played(PLAYED, picked, len(seconds), 1 / float(seconds[1] - seconds[0]))
@@ -140,19 +130,24 @@ def ear(job: Job, plan: Plan) -> dict[str, Any]:
 
 
 def thin(job: Job, plan: Plan | None) -> dict[str, Any]:
-    """Writes the LoRA of every method in ``job.assets`` again, thinned."""
+    """Writes the LoRA of every method in ``job.assets`` again, thinned; the frame reader, the same for all that hear, is kept once."""
     from slotid.identity.variants import VARIANTS
+    from slotid.identity.weights import share
     from slotid.train.recipes import new_backbone
 
-    ranks = {}
+    ranks, hearing = {}, []
     for kind in VARIANTS:
         folder = job.assets / "identity" / kind.name
         lora = thinned_lora(new_backbone(job), folder)
         if lora is None:
             raise SlotIDError(f"{folder} has no LoRA; run `python -m slotid train assemble` first.")
         about = json.loads((folder / "config.json").read_text())
-        kind.from_pretrained(folder).save_pretrained(folder, "tiny", lora, recipe=about["recipe"], half=True)
+        method = kind.from_pretrained(folder)
+        method.save_pretrained(folder, "tiny", lora, recipe=about["recipe"], half=True)
         ranks[kind.name] = lora.plan.rank
+        hearing += [folder] if method.movement is not None else []
+    if hearing:
+        share(hearing, "movement.reader.")
     return {"rank": ranks}
 
 

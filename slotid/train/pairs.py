@@ -89,22 +89,19 @@ def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None =
     """
     from safetensors.torch import load_file, save_file
 
-    from slotid.identity.features import pick_frames
     from slotid.world.shards import read_shards
 
     records = read_shards(folder)
-    seconds = records[0].seconds
-    sparse = float(seconds[1] - seconds[0]) > 0.25
+    sparse, picked = moments(records[0].seconds)
     known: dict[tuple[int, int], dict[str, Tensor]] = {}
     if cache and Path(cache).exists():  # more shards may have been rendered since: only these are encoded
         stored = load_file(cache)
         keys = stored.pop("keys")
         if set(stored) == COLUMNS:  # a cache from before one of them was kept is made anew
             known = {tuple(key): {n: v[row] for n, v in stored.items()} for row, key in enumerate(keys.tolist())}
-    picked = list(range(len(seconds))) if sparse else pick_frames(seconds, np.ones(len(seconds), bool), REFERENCE_FRAMES)
     new = [record for record in records if (record.person, record.index) not in known]
     with SolvedEncoder(vae):
-        for number, (record, row) in enumerate(zip(new, _encoded(vae, new, partial(_cut, picked, sparse, crop, spoilt)), strict=True)):
+        for number, (record, row) in enumerate(zip(new, _encoded(vae, new, partial(cut, picked, sparse, crop, spoilt)), strict=True)):
             known[record.person, record.index] = row
             if number % 200 == 0:
                 print(f"encoded {number} of {len(new)} new clips of {folder}", file=sys.stderr, flush=True)
@@ -121,6 +118,15 @@ def encode_shards(folder: str | Path, vae: nn.Module, cache: str | Path | None =
         facts=[r.facts for r in records],
         sparse=sparse,
     )
+
+
+def moments(seconds: np.ndarray) -> tuple[bool, list[int]]:
+    """Whether shards with frames at these true seconds are "sparse", and which of the frames are cut as face crops."""
+    from slotid.identity.features import pick_frames
+
+    if float(seconds[1] - seconds[0]) > 0.25:
+        return True, list(range(len(seconds)))
+    return False, pick_frames(seconds, np.ones(len(seconds), bool), REFERENCE_FRAMES)
 
 
 def _encoded(vae: nn.Module, records: list, cut: Callable[[Any], dict[str, Any]]) -> Iterator[dict[str, Tensor]]:
@@ -145,7 +151,7 @@ def _encoded(vae: nn.Module, records: list, cut: Callable[[Any], dict[str, Any]]
                 yield row | {"films": film.transpose(0, 1).contiguous(), "crops": crops.clone()}
 
 
-def _cut(picked: list[int], sparse: bool, size: int, spoilt: float, record) -> dict[str, Any]:
+def cut(picked: list[int], sparse: bool, size: int, spoilt: float, record) -> dict[str, Any]:
     """A record's frames (T, H, W, 3) and face crops (R, size, size, 3), uint8, and what ``Latents`` tells beside them."""
     from slotid.face.align import crop, smooth_boxes
     from slotid.train.motion import motion_of

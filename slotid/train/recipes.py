@@ -381,9 +381,9 @@ RECIPES: dict[str, Recipe] = {
     ),
     "finish": Recipe(lambda job, _: finish_of(job), None, "beside the base: gains of 1 to 1.4 for the fine channels, 3 minutes"),
     "shown": Recipe(lambda job, _: shown_of(job), None, "of --clips kept out and their calm twins beside them; a minute"),
-    "frames": Recipe(frames, Plan(steps=2400, batch=16, lr=2e-3, warmup=50, cooldown=0.8, weight_decay=0.05, ema=0.995), "see LOG.md"),
+    "frames": Recipe(frames, Plan(steps=3000, batch=16, lr=2e-3, warmup=50, cooldown=0.8, weight_decay=0.05, ema=0.995), "see LOG.md"),
     "ear": Recipe(ear, Plan(steps=3000, batch=192, lr=2e-3, warmup=50, cooldown=0.8, weight_decay=0.05, ema=0.99), "see LOG.md"),
-    "thin": Recipe(thin, None, "the methods' LoRA at rank 4, so that four of them fit in 60 MB with ears"),
+    "thin": Recipe(thin, None, "the methods' LoRA at rank 4 and one frame reader for all, so that they fit in 60 MB"),
     "assemble": Recipe(assemble, None, "assets/tiny, about 55 MB in files under 16 MB"),
 }
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from slotid.evaluate.real import clips_in, code_vector, evaluate_real, halves, real_markdown, verification
+from slotid.evaluate.real import READ, agreement, clips_in, code_vector, evaluate_real, halves, real_markdown, verification
 from slotid.types import IdentityCode, SlotIDError
 
 
@@ -38,6 +38,43 @@ def test_halves_split_the_seen_time():
     assert first.seen.sum() == 9 and second.seen.sum() == 9 and first.seconds[-1] < second.seconds[0]
     with pytest.raises(SlotIDError, match="10 are needed"):
         halves(small_face(frames=8))
+
+
+def test_a_reading_is_held_against_landmarks_and_stillness_says_nothing():
+    from small import small_face
+
+    from slotid.face.pose import LEVEL, UPRIGHT
+    from slotid.world.performance import EXPRESSIONS
+
+    class Reader(torch.nn.Module):
+        """Tells mouth opening rightly, lids the wrong way round, of what it finds in a corner of the picture."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, pictures, seen):
+            curves = torch.zeros(*seen.shape, 62)
+            shown = pictures.mean((2, 3, 4))
+            curves[..., EXPRESSIONS.index("jawOpen")] = shown
+            curves[..., EXPRESSIONS.index("eyeBlink_L")] = -shown
+            return curves
+
+    face = small_face(frames=20)
+    opening = np.abs(np.sin(np.arange(20)))
+    face.crops[:] = (100 + 100 * opening[:, None, None, None]).astype(np.uint8)
+    mesh = np.random.default_rng(0).uniform(-0.3, 0.3, (478, 3))
+    for right, left in LEVEL:
+        mesh[left] = mesh[right] * [-1, 1, 1]
+    for above, below in UPRIGHT:
+        mesh[above], mesh[below] = (0, -0.5, 0), (0, 0.5, 0)
+    for upper, lower in ((13, 14), (159, 145), (386, 374)):
+        mesh[lower] = mesh[upper] + [0, 0.05, 0]
+    face.landmarks[:] = 100 + 60 * mesh
+    for point in (14, 145, 374):  # lower lip and lower lids go down
+        face.landmarks[:, point, 1] += 10 * opening
+    found = agreement(face, Reader())
+    assert found["mouth opening"] > 0.95 and found["lids"] > 0.95 and found["brows"] is None and set(found) == set(READ)
 
 
 def test_folders(tmp_path):

@@ -59,14 +59,19 @@ def of_slots():
 
 def of_frames():
     curves = torch.randn(6, 10, CURVES)
-    parts = [(torch.randn(6, 10, 8, 4, 4), curves)]
-    learner = ReaderLearner(FrameReader(8, 4), scale_of(curves), torch.ones(CURVES))
-    return learner, face_batch(parts, torch.eye(9, 8), np.random.default_rng(0), 4)
+    parts = [(np.zeros((6, 10, 96, 96, 3), np.uint8), curves, np.arange(6))]
+    return ReaderLearner(FrameReader(), scale_of(curves), torch.ones(CURVES)), face_batch(parts, np.random.default_rng(0), 4)
 
 
 def of_ear():
     method = small_method(movement=True)
-    heard = hear(method, torch.randn(4, 10, 8, 4, 4), torch.arange(10.0).expand(4, -1) / 8, torch.randn(4, PERSON_SIZE))
+    heard = hear(
+        method,
+        torch.randn(4, 10, 8, 4, 4),
+        np.zeros((4, 10, 96, 96, 3), np.uint8),
+        torch.arange(10.0).expand(4, -1) / 8,
+        torch.randn(4, PERSON_SIZE),
+    )
     return EarLearner(method, embedder()), {"heard": vars(heard), "seen": torch.ones(4, 10, dtype=torch.bool)}
 
 

@@ -10,33 +10,32 @@ from small_world import embedder
 
 from slotid.backbone.backbone import LoraPlan
 from slotid.identity.movement import CURVES, FrameReader
+from slotid.pixels import signed
 from slotid.train import ear
 from slotid.train.ear import Reading, hear, played, train_ear
-from slotid.train.frames import face_batch, mirror_curves, mirror_map, mirrored, told, train_reader
+from slotid.train.frames import face_batch, faces_of, mirror_curves, told, train_reader
 from slotid.train.loop import Plan
-from slotid.train.motion import scale_of
+from slotid.train.motion import motion_of, scale_of
 from slotid.train.movement_recipes import split, thinned_lora
+from slotid.train.pairs import moments
 from slotid.world.performance import EXPRESSIONS
 from slotid.world.person import PERSON_SIZE
+from slotid.world.shards import pack_shard, read_shards
+from slotid.world.take import direct
 
 PLAN = Plan(steps=120, batch=12, lr=5e-3, warmup=5, ema=0.9)
 
 
-def crops_of(curves: torch.Tensor) -> torch.Tensor:
-    """(N, R, 8, 4, 4) crops whose channel 2 shows the smile's left half on the right and the other one's on the left."""
-    x = 0.1 * torch.randn(*curves.shape[:2], 8, 4, 4)
-    x[:, :, 2, :, 2:] += curves[:, :, EXPRESSIONS.index("mouthSmile_L"), None, None]
-    x[:, :, 2, :, :2] += curves[:, :, EXPRESSIONS.index("mouthSmile_R"), None, None]
-    return x
+def pictures_of(curves: torch.Tensor) -> np.ndarray:
+    """(N, R, 96, 96, 3) uint8 crops with a patch on the right as bright as the smile's left half, one on the left for the other."""
+    shown = np.random.default_rng(0).integers(100, 110, (*curves.shape[:2], 96, 96, 3)).astype(np.uint8)
+    for side, columns in (("L", slice(52, 76)), ("R", slice(20, 44))):
+        size = (100 * curves[:, :, EXPRESSIONS.index(f"mouthSmile_{side}")]).numpy().astype(np.uint8)
+        shown[:, :, 36:60, columns] += size[:, :, None, None, None]
+    return shown
 
 
-def test_latents_and_curves_of_a_mirror():
-    torch.manual_seed(0)
-    turn = torch.randn(6, 6)
-    before = torch.randn(40, 6, 4, 4)
-    after = torch.einsum("nchw,cd->ndhw", before, turn).flip(-1) + 0.5
-    through = mirror_map(before, after)
-    assert torch.allclose(mirrored(before, through), after, atol=2e-3)
+def test_curves_of_a_mirror():
     curves = torch.randn(3, 5, CURVES)
     other = mirror_curves(curves)
     left, right = (EXPRESSIONS.index(f"mouthSmile_{side}") for side in "LR")
@@ -46,18 +45,34 @@ def test_latents_and_curves_of_a_mirror():
     assert torch.equal(other[..., count:], curves[..., count:] * torch.tensor([-1.0, 1, -1, -1, 1]))  # yaw, pitch, roll, gaze
 
 
-def test_a_reader_learns_curves_it_can_see(tmp_path):
+def test_a_reader_learns_curves_it_can_see_of_the_rows_it_is_given(tmp_path):
     torch.manual_seed(0)
     curves = torch.rand(60, 12, CURVES)
-    crops, scale = crops_of(curves), scale_of(curves)
-    through = torch.cat([torch.eye(8), torch.zeros(1, 8)])
-    batch = face_batch([(crops, curves)], through, np.random.default_rng(0), 4)
-    again = face_batch([(crops, curves)], through, np.random.default_rng(0), 4)
-    assert torch.equal(batch["crops"], again["crops"]) and batch["crops"].shape[:2] == batch["curves"].shape[:2]
-    reader = train_reader([(crops[:50], curves[:50])], through, scale, PLAN, tmp_path)
-    share = told(reader, crops[50:], curves[50:], scale)
+    pictures, scale = pictures_of(curves), scale_of(curves)
+    part = (pictures, curves, np.arange(50))
+    batch, again = (face_batch([part], np.random.default_rng(0), 4) for _ in range(2))
+    assert torch.equal(batch["pictures"], again["pictures"]) and batch["pictures"].shape[:2] == batch["curves"].shape[:2]
+    only = face_batch([(pictures, curves, np.array([7]))], np.random.default_rng(0), 4)["curves"]
+    assert all(any(torch.equal(run, turned) for turned in (only[0], only[0].flip(0))) for run in only)
+    reader = train_reader([part], scale, PLAN, tmp_path)
+    share = told(reader, pictures[50:], curves[50:], scale)
     smile, brow = EXPRESSIONS.index("mouthSmile_L"), EXPRESSIONS.index("browDown_L")
     assert share[smile] > 0.5 > 0.1 > share[brow]
+
+
+def test_faces_are_cut_once_in_the_order_of_their_latents(tmp_path):
+    points = np.tile(np.array([[26, 28], [38, 28], [32, 34], [27, 40], [37, 40]], np.float32), (17, 1, 1))
+    films = np.random.default_rng(0).integers(0, 256, (2, 17, 64, 64, 3)).astype(np.uint8)
+    pack_shard(tmp_path / "shard_0000007_0000009.zip", [(direct(7 + k, 0, 17, 12.0), films[k], points) for k in range(2)])
+    found = faces_of(tmp_path, tmp_path / "faces.npy", size=96)
+    records = read_shards(tmp_path)
+    assert [*zip(found.people, found.index, strict=True)] == [(r.person, r.index) for r in records]
+    assert found.pictures.shape == (len(records), found.curves.shape[1], 96, 96, 3) and found.pictures.dtype == np.uint8
+    _, picked = moments(records[0].seconds)
+    assert torch.equal(found.curves[1], torch.from_numpy(motion_of(records[1])[picked]))
+    stamp = (tmp_path / "faces.npy").stat().st_mtime_ns
+    again = faces_of(tmp_path, tmp_path / "faces.npy", size=96)
+    assert (tmp_path / "faces.npy").stat().st_mtime_ns == stamp and torch.equal(again.curves, found.curves)
 
 
 def test_played_people_are_those_of_their_seeds():
@@ -96,9 +111,9 @@ def test_an_ear_learns_habits_of_people_it_has_not_met_and_leaves_the_rest(tmp_p
         return ear.told_groups()[ear.HABIT_SLOTS[0]]
 
     curves, vectors = people(40)
-    crops = torch.randn(40, 10, 8, 4, 4)
-    filmed = replace(hear(method, crops, (torch.arange(10) / 8).expand(40, -1), vectors), curves=curves)
-    whole = method.encode(crops, filmed.seconds, torch.ones(40, 10).bool(), torch.full((40,), 5))
+    crops, pictures = torch.randn(40, 10, 8, 4, 4), np.random.default_rng(0).integers(0, 256, (40, 10, 96, 96, 3)).astype(np.uint8)
+    filmed = replace(hear(method, crops, pictures, (torch.arange(10) / 8).expand(40, -1), vectors), curves=curves)
+    whole = method.encode(crops, filmed.seconds, torch.ones(40, 10).bool(), torch.full((40,), 5), signed(pictures))
     assert torch.allclose(filmed.mass.sum((1, 2)), whole.mass[:, 5:].sum(1))
     plays, told_of = people(400)
     habits = slice(method_group().start, ear.told_groups()[ear.HABIT_SLOTS[-1]].stop)
@@ -120,7 +135,7 @@ def test_people_are_split_by_seed_and_nobody_is_on_two_sides():
 
 
 def test_a_reader_starts_small():
-    assert sum(p.numel() for p in FrameReader(48, 8).parameters()) < 150_000
+    assert sum(p.numel() for p in FrameReader().parameters()) < 430_000
     assert [value.shape for value in scale_of(torch.randn(4, 5, CURVES))] == [(CURVES,)] * 2
 
 
