@@ -62,7 +62,7 @@ def _measure(part: str, args: argparse.Namespace, device: str) -> Any:
     if part == "reading":
         from slotid.bench.reading import LENGTHS, reading
 
-        return reading((12, 24) if args.quick else LENGTHS, rounds=args.rounds, device=device)
+        return reading((12, 24) if args.quick else LENGTHS, rounds=args.rounds, device=device, movement=True)
     if part == "steps":
         import torch
 

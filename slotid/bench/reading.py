@@ -27,9 +27,11 @@ def reading(lengths: tuple[int, ...] = LENGTHS, batch: int = 1, rounds: int = 5,
         seconds = (torch.arange(frames, device=device).float() / 8).expand(batch, frames)
         seen, anchor = torch.ones(batch, frames, dtype=torch.bool, device=device), torch.zeros(batch, dtype=torch.long, device=device)
 
-        def run(latents=latents, seconds=seconds, seen=seen, anchor=anchor):
+        crops = torch.rand(batch, frames, 3, config.crop, config.crop, device=device) * 2 - 1 if config.movement else None
+
+        def run(latents=latents, seconds=seconds, seen=seen, anchor=anchor, crops=crops):
             with torch.no_grad():
-                return method.encode(latents, seconds, seen, anchor)
+                return method.encode(latents, seconds, seen, anchor, crops)
 
         runs[frames] = run
     spent = {int(name): median(values) for name, values in measure({str(k): run for k, run in runs.items()}, rounds, device=device).items()}

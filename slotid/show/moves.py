@@ -8,7 +8,7 @@ import numpy as np
 
 from slotid.show.paint import escape, slot_colour, svg
 
-TALL = 3.0  # deviations, of what people do, from a row's line to its neighbour's
+TALL = 3.0  # deviations, of what people do, from a row's line to its top
 
 
 def move_lines(moves: Mapping[str, np.ndarray], seconds: np.ndarray, width: int = 860) -> str:
@@ -25,7 +25,7 @@ def move_lines(moves: Mapping[str, np.ndarray], seconds: np.ndarray, width: int 
     for number, (name, values) in enumerate(moves.items()):
         values = np.asarray(values, np.float64).reshape(len(seconds), -1)
         # of both sides one rest: where one is always lower than the other, that is to be seen
-        up = np.clip((values - np.median(values)) / TALL, -0.5, 1) * (row - 8)
+        up = np.clip((values - np.median(values)) / TALL, -0.5, 1) * 0.6 * row
         line, colour = top + number * row + row * 0.66, slot_colour(number)
         body.append(f'<text x="{left - 10:g}" y="{line:g}" font-size="13" text-anchor="end">{escape(name)}</text>')
         body.append(f'<line x1="{left:g}" x2="{width - right:g}" y1="{line:g}" y2="{line:g}" stroke="currentColor" opacity="0.15"/>')

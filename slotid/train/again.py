@@ -48,7 +48,10 @@ def from_assets(assets: Path, out: Path) -> dict[str, Any]:
         shutil.copyfile(assets / MOTION_FILE, out / "base" / MOTION_FILE)
     parts = {"base": ("transformer", backbone.transformer), "text": ("text_encoder", backbone.text_encoder)}
     if (assets / "identity" / "slots").is_dir():
-        parts["slots_start"] = ("method", SlotID.from_pretrained(assets / "identity" / "slots"))
+        method = SlotID.from_pretrained(assets / "identity" / "slots")
+        parts["slots_start"] = ("method", method)
+        if method.movement is not None:
+            parts["frames"] = ("reader", method.movement.reader)
     for stage, (name, net) in parts.items():
         # ears are added last, by a stage of their own
         weights = {f"{name}.{key}": p.detach().clone() for key, p in net.named_parameters() if not key.startswith("movement.")}

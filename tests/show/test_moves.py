@@ -53,6 +53,10 @@ def test_a_code_tells_what_was_heard_also_after_it_was_saved(code, tmp_path):
 def test_lines_have_a_scale_of_their_own_and_a_dashed_right_side():
     seconds = np.arange(10) / 8
     small, large = (np.stack([size * np.sin(seconds), np.zeros(10)], 1) for size in (0.5, 2.0))
+    tall = move_lines({"smile": 9 * large[:, :1]}, seconds)
+    assert (
+        min(float(point.split(",")[1]) for point in tall.split('<polyline points="')[1].split('"')[0].split()) > 0
+    )  # nothing above the picture
     drawing = move_lines({"smile": small, "nod": large[:, :1]}, seconds)
     assert drawing.count("<polyline") == 3 and drawing.count("stroke-dasharray") == 1 and "most moves: nod" in drawing
     heights = [

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from slotid.backbone.tiny import TINY_FOLDER, load_tiny
+from slotid.identity.movement import Movement
 from slotid.identity.slots import SlotID
 from slotid.train import recipes
 from slotid.train.loop import load_weights
@@ -34,7 +35,7 @@ def test_the_basis_of_motion_is_played_once_and_goes_with_the_weights(tmp_path):
 
 def test_what_was_landed_is_where_the_next_training_starts(tmp_path):
     job = recipes.Job(tmp_path / "clips", tmp_path / "stills", tmp_path / "out", Path(TINY_FOLDER))
-    assert recipes.run("again", job)["stages"] == ["vae", "base", "text", "slots_start"]
+    assert recipes.run("again", job)["stages"] == ["vae", "base", "text", "slots_start", "frames"]
     landed, started = load_tiny(), recipes.trained_base(job)
     for part in ("transformer", "vae", "text_encoder"):
         weights = getattr(started, part).state_dict()
@@ -49,6 +50,9 @@ def test_what_was_landed_is_where_the_next_training_starts(tmp_path):
     landed_slots, own = slots.state_dict(), learner.method.state_dict()
     assert {name for name in landed_slots if name not in own} == {name for name in landed_slots if name.startswith("movement.")}
     assert all(torch.equal(value, landed_slots[name]) for name, value in own.items())  # ears are added by a later stage
+    movement = Movement(slots.config.width, 3)
+    load_weights(movement, job.out / "frames" / "checkpoint")  # as `train ear` does
+    assert all(torch.equal(value, slots.movement.reader.state_dict()[name]) for name, value in movement.reader.state_dict().items())
     with pytest.raises(SlotIDError, match="holds a training already"):
         recipes.run("again", job)
 
