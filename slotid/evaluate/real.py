@@ -19,12 +19,12 @@ from slotid.types import Clip, FaceTrack, Request, Result, SlotIDError
 SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".gif", ".webp", ".m4v")
 LEAST_SEEN = 5  # frames with a face in each half
 STIRS = 0.015  # eye distances (poses: 0.15 degrees): a channel of landmarks that moves less says nothing about a reading of it
-READ = {  # what is read: channel of the landmarks' curves, curves of the frame reader whose mean goes with it, and which way
-    "mouth opening": ("mouth_open", ("jawOpen",), 1),
-    "lids": ("lids_open", ("eyeBlink_L", "eyeBlink_R"), -1),
-    "mouth corners": ("corner_height", ("mouthSmile_L", "mouthSmile_R"), -1),
-    "brows": ("brow_mid_height", ("browOuterUp_L", "browOuterUp_R"), -1),
-    "nod": ("pitch", ("pitch",), 1),
+READ = {  # of ``movement.MOVES`` those that landmarks show: by which of their curves, and which way it goes
+    "mouth opening": ("mouth_open", 1),
+    "lids closing": ("lids_open", -1),
+    "smile": ("corner_height", -1),
+    "brows raised": ("brow_mid_height", -1),
+    "nod": ("pitch", 1),
 }
 PROMPT = "a person smiles at the camera, in soft daylight"
 
@@ -55,25 +55,23 @@ def code_vector(code) -> np.ndarray:
     return np.concatenate([np.asarray(code.tensors[name].detach().float().cpu()).ravel() for name in sorted(code.tensors)])
 
 
-def agreement(track: FaceTrack, reader: Any, most: int = 96) -> dict[str, float | None]:
-    """Correlation of what a frame reader (``identity.movement``) tells of a clip's seen frames with MediaPipe's landmarks, which it has
-    never met, by READ's names; None where the landmarks hardly move. ``most``: frames compared, evenly spread."""
+def agreement(track: FaceTrack, movement: Any, most: int = 96) -> dict[str, float | None]:
+    """Correlation of what a method's ``movement`` reads of a clip's seen frames with MediaPipe's landmarks, which it has never met, by
+    READ's names; None where the landmarks hardly move. ``most``: frames compared, evenly spread."""
     import torch
 
     from slotid.evaluate.curves import CHANNELS, channels_of
-    from slotid.identity.movement import CROP, inner
+    from slotid.identity.movement import CROP, MOVES
     from slotid.identity.reading import crops_to_video
-    from slotid.world.performance import EXPRESSIONS
 
     seen = np.flatnonzero(track.seen)
     rows = seen[np.linspace(0, len(seen) - 1, min(most, len(seen))).round().astype(int)]
-    pictures = inner(crops_to_video(track.crops[rows], CROP)[:, :, 0])[None].to(next(reader.parameters()))
+    crops = crops_to_video(track.crops[rows], CROP)[None, :, :, 0].to(next(movement.parameters()))
     with torch.no_grad():
-        curves = reader(pictures, torch.ones(1, len(rows), dtype=torch.bool, device=pictures.device))[0].float().cpu().numpy()
-    landmarks, names = channels_of(np.asarray(track.landmarks[rows], np.float64)), [*EXPRESSIONS, "yaw", "pitch"]
-    found = {}
-    for what, (channel, read, way) in READ.items():
-        one, other = landmarks[:, CHANNELS.index(channel)], way * curves[:, [names.index(name) for name in read]].mean(1)
+        curves = movement.curves(crops, torch.ones(1, len(rows), dtype=torch.bool, device=crops.device))[0].float().cpu().numpy()
+    landmarks, found = channels_of(np.asarray(track.landmarks[rows], np.float64)), {}
+    for what, (channel, way) in READ.items():
+        one, other = way * landmarks[:, CHANNELS.index(channel)], curves[:, list(MOVES[what])].mean(1)
         found[what] = float(np.corrcoef(one, other)[0, 1]) if min(one.std() / STIRS, other.std() / 1e-6) > 1 else None
     return found
 
@@ -140,7 +138,7 @@ def evaluate_real(
         lost = reconstruction(studio.backbone, track.crops[track.seen])
         row |= {"psnr": lost["psnr"]} if lost else {}
         if getattr(studio.method, "movement", None) is not None:
-            row["read"] = agreement(track, studio.method.movement.reader)
+            row["read"] = agreement(track, studio.method.movement)
         if recogniser is not None:
             row["arcface"] = _arcface(recogniser, clip, track, studio, steps, seed)
         rows.append((row, vectors))

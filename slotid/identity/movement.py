@@ -60,6 +60,7 @@ class FrameReader(nn.Module):
         nothing useful."""
         known = seen[..., None, None, None].to(pictures)
         mean = seen_mean(pictures, known)
+        # twice: what changes within a clip is small beside the pictures themselves
         x = 2 * F.pixel_unshuffle(((pictures - mean) * known).flatten(0, 1), PATCH)
         near = F.gelu(self.scene(F.pixel_unshuffle(mean[:, 0], PATCH)))
         wide = F.gelu(self.scene2(near))
@@ -129,10 +130,6 @@ class Movement(nn.Module):
     def curves(self, crops: Tensor, seen: Tensor) -> Tensor:
         """Face crops (B, T, 3, S, S) in [-1, 1], seen (B, T) bool -> (B, T, CURVES) as the frame reader tells them."""
         return self.reader(inner(crops), seen)
-
-    def states(self, crops: Tensor, seconds: Tensor, seen: Tensor) -> Tensor:
-        """The same with true seconds (B, T) -> (B, T, ``Ear.width``), what the ear makes of the curves."""
-        return self.ear(self.curves(crops, seen), seconds, seen)
 
     def heard(self, states: Tensor, mass: Tensor) -> Tensor:
         """states (B, T, ``Ear.width``), mass (B, slots, T) that habit slots took of frames, 0 where hidden -> (B, slots, width)."""

@@ -105,9 +105,14 @@ def share(folders: list[Path], start: str) -> None:
     for part in parts[1:]:
         if part.keys() != parts[0].keys() or any(not torch.equal(value, parts[0][name]) for name, value in part.items()):
             raise SlotIDError(f"'{start}' differs between {', '.join(folder.name for folder in folders)}; train them with the same.")
-    save_file(parts[0], homes.pop() / SHARED)
-    for folder, tensors in found.items():
-        save_file({name: value for name, value in tensors.items() if not name.startswith(start)}, folder / "model.safetensors")
+    kept = {
+        folder / "model.safetensors": {k: v for k, v in tensors.items() if not k.startswith(start)} for folder, tensors in found.items()
+    }
+    for path, tensors in {homes.pop() / SHARED: parts[0], **kept}.items():
+        part = path.with_suffix(".part")  # the tensors may still be read from the file they replace
+        save_file(tensors, part)
+        os.replace(part, path)
+    for folder in folders:
         about = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**about, "shared": True}, indent=2) + "\n")
 

@@ -148,8 +148,8 @@ def moves_html(shown: Shown) -> str:
         return "<p>This method reads habits from pictures; it tells no movement by name.</p>"
     words = (
         "What the habit slots heard, frame by frame: how far each movement is from where this face rests. Where there are two lines, the "
-        "whole one is your left side, the dashed one your right: a smile that begins on one side shows as one. It is read by a small "
-        "network taught on rendered heads, so fine movements may be missed."
+        "whole one is the person's left side, the dashed one the right: a smile that begins on one side shows as one. A small network "
+        "that was taught on rendered heads reads it, so fine movements may be missed."
     )
     drawing = move_lines(shown.moves, shown.seconds)
     return f'<p>{words}</p><div class="scroll" tabindex="0" role="group" aria-label="Movements through time">{drawing}</div>'

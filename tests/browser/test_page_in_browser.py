@@ -89,7 +89,7 @@ def see_the_slots(visitor) -> None:
     """What moved, gates, one slot large by pressing its card, the plan forming with a falling error."""
     page = visitor.page
     page.get_by_role("tab", name="What moved").click()
-    assert page.locator("#moves polyline").count() == 9 and "dashed one your right" in page.locator("#moves").inner_text()
+    assert page.locator("#moves polyline").count() == 9 and "dashed one the right" in page.locator("#moves").inner_text()
     assert visitor.ink("#moves svg") > 3
     page.get_by_role("tab", name="Gates").click()
     assert "opens widest" in page.locator("#gates").inner_text() or "no slot is preferred" in page.locator("#gates").inner_text()

@@ -46,16 +46,16 @@ def test_a_reading_is_held_against_landmarks_and_stillness_says_nothing():
     from slotid.face.pose import LEVEL, UPRIGHT
     from slotid.world.performance import EXPRESSIONS
 
-    class Reader(torch.nn.Module):
-        """Tells mouth opening rightly, lids the wrong way round, of what it finds in a corner of the picture."""
+    class Movement(torch.nn.Module):
+        """Tells mouth and lids by how bright a crop is: the brighter, the wider open."""
 
         def __init__(self):
             super().__init__()
             self.weight = torch.nn.Parameter(torch.zeros(1))
 
-        def forward(self, pictures, seen):
+        def curves(self, crops, seen):
             curves = torch.zeros(*seen.shape, 62)
-            shown = pictures.mean((2, 3, 4))
+            shown = crops.mean((2, 3, 4))
             curves[..., EXPRESSIONS.index("jawOpen")] = shown
             curves[..., EXPRESSIONS.index("eyeBlink_L")] = -shown
             return curves
@@ -73,8 +73,8 @@ def test_a_reading_is_held_against_landmarks_and_stillness_says_nothing():
     face.landmarks[:] = 100 + 60 * mesh
     for point in (14, 145, 374):  # lower lip and lower lids go down
         face.landmarks[:, point, 1] += 10 * opening
-    found = agreement(face, Reader())
-    assert found["mouth opening"] > 0.95 and found["lids"] > 0.95 and found["brows"] is None and set(found) == set(READ)
+    found = agreement(face, Movement())
+    assert found["mouth opening"] > 0.95 and found["lids closing"] > 0.95 and found["brows raised"] is None and set(found) == set(READ)
 
 
 def test_folders(tmp_path):

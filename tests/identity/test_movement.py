@@ -77,7 +77,8 @@ def test_habit_slots_hear_what_moves_and_of_a_still_face_the_same_whosever_it_is
     latents, seconds, seen, anchor = clip_tensors(frames=9)
     shown = crops(len(latents), 9)
     still = shown[:, :1].expand_as(shown)
-    moving, one, other = (method.movement.states(x, seconds, seen) for x in (shown, still, still.flip(0)))
+    hears = method.movement
+    moving, one, other = (hears.ear(hears.curves(x, seen), seconds, seen) for x in (shown, still, still.flip(0)))
     assert torch.allclose(one[0], one[1], atol=1e-5) and torch.allclose(one, other, atol=1e-5)
     assert not torch.allclose(moving[0], moving[1], atol=1e-2)
     found = method.encode(latents, seconds, seen, anchor, shown)
