@@ -31,26 +31,31 @@ def save_weights(
 
     ``half``: as float16, half the size. The weights in memory are then rounded too, so that codes made before and after agree.
     """
-    from safetensors.torch import save_file
-
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for part in (module, lora):
         if half and part is not None:
             part.load_state_dict({k: v.half().to(v) for k, v in part.state_dict().items()})
-    _write(module, folder / "model.safetensors", save_file, half)
+    _write(module, folder / "model.safetensors", half)
     if lora is not None:
-        _write(lora, folder / "lora.safetensors", save_file, half)
+        _write(lora, folder / "lora.safetensors", half)
     else:
         (folder / "lora.safetensors").unlink(missing_ok=True)  # weights of an earlier save would be taken for ours
     config = {**about, "slotid": __version__, "weights": fingerprint(module), "lora": lora_plan if lora is not None else None}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def _write(module: nn.Module, path: Path, save_file, half: bool) -> None:
-    part = path.with_suffix(".part")
+def _write(module: nn.Module, path: Path, half: bool) -> None:
     kept = {k: v.detach().float().cpu().contiguous() for k, v in module.state_dict().items()}
-    save_file({k: v.half() for k, v in kept.items()} if half else kept, part)
+    _replace({k: v.half() for k, v in kept.items()} if half else kept, path)
+
+
+def _replace(tensors: dict[str, Tensor], path: Path) -> None:
+    """Whole or not at all; the tensors may still be read from the file that they replace."""
+    from safetensors.torch import save_file
+
+    part = path.with_suffix(".part")
+    save_file(tensors, part)
     os.replace(part, path)
 
 
@@ -95,7 +100,6 @@ def share(folders: list[Path], start: str) -> None:
         SlotIDError: the folders lie in several places, or the tensors are not the same in all of them.
     """
     import torch
-    from safetensors.torch import save_file
 
     homes = {folder.parent for folder in folders}
     if len(homes) != 1:
@@ -109,9 +113,7 @@ def share(folders: list[Path], start: str) -> None:
         folder / "model.safetensors": {k: v for k, v in tensors.items() if not k.startswith(start)} for folder, tensors in found.items()
     }
     for path, tensors in {homes.pop() / SHARED: parts[0], **kept}.items():
-        part = path.with_suffix(".part")  # the tensors may still be read from the file they replace
-        save_file(tensors, part)
-        os.replace(part, path)
+        _replace(tensors, path)
     for folder in folders:
         about = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**about, "shared": True}, indent=2) + "\n")
