@@ -324,7 +324,7 @@ def _to_frames(backbone: Backbone, latent: Tensor) -> np.ndarray:
     import torch
 
     with torch.no_grad():
-        return in_bytes(backbone.to_pixels(backbone.spec.finished(latent))[0].transpose(0, 1))
+        return in_bytes(backbone.to_pixels(backbone.finished(latent))[0].transpose(0, 1))
 
 
 def _likeness(face: FaceTrack, film: Clip) -> np.ndarray:

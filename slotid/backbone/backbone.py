@@ -1,4 +1,4 @@
-"""The promise every backbone keeps: what it is (``Spec``) and the six things it can do (``Backbone``)."""
+"""The promise every backbone keeps: what it is (``Spec``) and the seven things it can do (``Backbone``)."""
 
 from __future__ import annotations
 
@@ -129,6 +129,10 @@ class Backbone(Protocol):
 
     def to_pixels(self, latent: Tensor) -> Tensor:
         """(B, C, T', h, w) -> (B, 3, T, H, W) in [-1, 1]."""
+        ...
+
+    def finished(self, film: Tensor) -> Tensor:
+        """A sampled latent as it is to be decoded, same shape."""
         ...
 
     def velocity(self, x: Tensor, t: Tensor | float, text: Tensor, given: Conditioning, cache: dict | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 from slotid.backbone.backbone import SPEC_FILE, Spec
 from slotid.types import SlotIDError
 
+REFINER_FOLDER = "refiner"  # in a pipeline's folder; diffusers does not look at it
 TINY_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "tiny"
 
 
@@ -253,6 +254,9 @@ def save_tiny(backbone, folder: str | Path, half: bool = True) -> None:
             tokenizer=backbone.tokenizer, text_encoder=text_encoder, vae=vae, scheduler=backbone.scheduler, transformer=transformer
         )
         pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size="14MB")  # code hosts dislike files above 16 MB
+        if backbone.refiner is not None:
+            refiner = copy.deepcopy(backbone.refiner).to(torch.float16) if half else backbone.refiner
+            refiner.save_pretrained(Path(folder, REFINER_FOLDER))
     backbone.spec.save(folder)
 
 
@@ -265,6 +269,7 @@ def load_tiny(path: str | Path | None = None, dtype: Any = None):
     import torch
     from diffusers import WanPipeline
 
+    from slotid.backbone.refiner import MotionRefiner
     from slotid.backbone.wan_driver import WanBackbone
 
     folder = Path(path) if path is not None else TINY_FOLDER
@@ -275,8 +280,14 @@ def load_tiny(path: str | Path | None = None, dtype: Any = None):
         )
     with _quiet():
         pipeline = WanPipeline.from_pretrained(folder, dtype=dtype or torch.float32, local_files_only=True, use_safetensors=True)
-    spec = Spec.load(folder)
-    return WanBackbone(pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.tokenizer, pipeline.scheduler, spec)
+        refiner = None
+        if (folder / REFINER_FOLDER).is_dir():
+            try:
+                refiner = MotionRefiner.from_pretrained(folder / REFINER_FOLDER, torch_dtype=dtype or torch.float32, use_safetensors=True)
+            except OSError as error:
+                raise SlotIDError(f"{folder / REFINER_FOLDER} is no whole refiner ({error}); fetch or write the pipeline again.") from error
+    parts = (pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.tokenizer, pipeline.scheduler)
+    return WanBackbone(*parts, Spec.load(folder), refiner=refiner)
 
 
 @contextmanager

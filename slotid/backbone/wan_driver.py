@@ -53,8 +53,9 @@ class WanBackbone(PerturbedAttention):
 
     supported = SUPPORTED
 
-    def __init__(self, transformer, vae, text_encoder, tokenizer, scheduler, spec: Spec, transformer_2=None):
-        """``transformer_2``: the low-noise expert of Wan 2.2 A14B, which takes over below ``spec.boundary``."""
+    def __init__(self, transformer, vae, text_encoder, tokenizer, scheduler, spec: Spec, transformer_2=None, refiner=None):
+        """``transformer_2``: the low-noise expert of Wan 2.2 A14B, which takes over below ``spec.boundary``. ``refiner``: a
+        ``refiner.MotionRefiner`` for the end of sampling."""
         for net in (transformer, transformer_2):
             if net is None:
                 continue
@@ -70,7 +71,7 @@ class WanBackbone(PerturbedAttention):
                 f"Backbone '{spec.name}' needs a second expert and the time at which it takes over, or neither; fetch it again."
             )
         self.transformer, self.vae, self.text_encoder, self.transformer_2 = transformer, vae, text_encoder, transformer_2
-        self.tokenizer, self.scheduler, self.spec = tokenizer, scheduler, spec
+        self.tokenizer, self.scheduler, self.spec, self.refiner = tokenizer, scheduler, spec, refiner
         self.placement = None  # a memory profile, see place.py; None: all parts stay where they are
         self._lora: dict[str, nn.Module] = {}
         self._lock = threading.RLock()  # LoRA scales are state inside shared modules: two films at once must not mix theirs
@@ -80,6 +81,7 @@ class WanBackbone(PerturbedAttention):
     def parts(self) -> dict[str, nn.Module]:
         """The networks by the name of their folder."""
         found = {"transformer": self.transformer, "transformer_2": self.transformer_2, "vae": self.vae, "text_encoder": self.text_encoder}
+        found["refiner"] = self.refiner
         return {name: part for name, part in found.items() if part is not None}
 
     @property
@@ -178,6 +180,12 @@ class WanBackbone(PerturbedAttention):
                 with StillConvs(self.vae):
                     return _unfolded(self.vae.decode(_folded(latent * std + mean)).sample, latent.shape[2])
             return self.vae.decode(latent * std + mean).sample
+
+    @torch.no_grad()
+    def finished(self, film: Tensor) -> Tensor:
+        """A sampled film (B, C, T', h, w), normalised, as it is decoded: what its plan says and its picture lacks is drawn, where there
+        is a refiner; then ``flow.finished``."""
+        return self.spec.finished(film if self.refiner is None else self.refiner.refined(film))
 
     def _normal(self, like: Tensor) -> list[Tensor]:
         values = (self.vae.config.latents_mean, self.vae.config.latents_std)

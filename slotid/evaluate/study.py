@@ -253,9 +253,10 @@ class Study:
 
         marks = {f"weights of {method}": fingerprint(studio.method)} if isinstance(studio.method, nn.Module) else {}
         self.marks[method] = next(iter(marks.values()), "")
-        net = getattr(studio.backbone, "transformer", None)
-        if isinstance(net, nn.Module):
-            marks[f"backbone of {method}"] = fingerprint(net)
+        for name, part in (("backbone", "transformer"), ("refiner", "refiner")):
+            net = getattr(studio.backbone, part, None)
+            if isinstance(net, nn.Module):
+                marks[f"{name} of {method}"] = fingerprint(net)
         self.shelf.agree(marks)
 
 

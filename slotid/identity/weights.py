@@ -92,9 +92,9 @@ def read_weights(folder: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
-def share(folders: list[Path], start: str) -> None:
-    """Takes the tensors whose names begin with ``start`` out of the methods in ``folders``, which lie side by side, and keeps them once,
-    in ``SHARED`` beside them.
+def share(folders: list[Path], start: str | tuple[str, ...]) -> None:
+    """Takes the tensors whose names begin with ``start``, or with one of several, out of the methods in ``folders``, which lie side by
+    side, and keeps them once, in ``SHARED`` beside them.
 
     Raises:
         SlotIDError: the folders lie in several places, or the tensors are not the same in all of them.

@@ -16,7 +16,7 @@ NEW_INPUT = 0.5  # norm of a new channel's input weights, in those of the others
 
 
 def from_assets(assets: Path, out: Path) -> dict[str, Any]:
-    """Writes VAE, tokenizer, latents' scale, text encoder, base and the methods' encoders of ``assets`` into ``out`` as step 0.
+    """Writes VAE, tokenizer, latents' scale, text encoder, base, refiner and the methods' encoders of ``assets`` into ``out`` as step 0.
 
     Every stage then goes on from them; moments of the optimisers are not kept in assets, so rates warm up again. Where
     ``recipes.MOTION_CHANNELS`` asks for more channels than have landed, the base gets them (``widened``).
@@ -47,6 +47,8 @@ def from_assets(assets: Path, out: Path) -> dict[str, Any]:
     if not new and (assets / MOTION_FILE).exists():
         shutil.copyfile(assets / MOTION_FILE, out / "base" / MOTION_FILE)
     parts = {"base": ("transformer", backbone.transformer), "text": ("text_encoder", backbone.text_encoder)}
+    if backbone.refiner is not None and not new:
+        parts["refine"] = ("refiner", backbone.refiner)
     if (assets / "identity" / "slots").is_dir():
         method = SlotID.from_pretrained(assets / "identity" / "slots")
         parts["slots_start"] = ("method", method)

@@ -51,16 +51,21 @@ class ToldFilms:
 
 def told_films(backbone, embedder, clips: Latents, count: int, seed: int) -> Iterator[ToldFilms]:
     """At most ``count`` of the clips, spread evenly over them, TOGETHER at once; the same seed gives the same noise and captions."""
+    generator = torch.Generator().manual_seed(seed)
+    for rows in torch.linspace(0, len(clips.films) - 1, min(count, len(clips.films))).long().split(TOGETHER):
+        yield told(backbone, embedder, clips, rows, generator, seed)
+
+
+def told(backbone, embedder, clips: Latents, rows: Tensor, generator: torch.Generator, seed: int = 0) -> ToldFilms:
+    """The clips of ``rows``, told; noise from ``generator``, captions phrased by ``seed``."""
     from slotid.world.captions import caption
 
     mean, std = latent_scale(backbone)
-    generator = torch.Generator().manual_seed(seed)
-    for rows in torch.linspace(0, len(clips.films) - 1, min(count, len(clips.films))).long().split(TOGETHER):
-        film = (clips.films[rows].float() - mean) / std
-        noise = backbone.spec.placed(torch.randn(film.shape, generator=generator))
-        facts = [{name: value for name, value in clips.facts[row].items() if name != "framing"} for row in rows.tolist()]
-        text, given = backbone.read([caption(one, seed, whole=True) for one in facts]), Conditioning(context=embedder(clips.vectors[rows]))
-        yield ToldFilms(rows, film, noise, text, given, face_weight(clips.focus[rows, 0], clips.reach[rows, 0], film.shape[-2:]))
+    film = (clips.films[rows].float() - mean) / std
+    noise = backbone.spec.placed(torch.randn(film.shape, generator=generator))
+    facts = [{name: value for name, value in clips.facts[row].items() if name != "framing"} for row in rows.tolist()]
+    text, given = backbone.read([caption(one, seed, whole=True) for one in facts]), Conditioning(context=embedder(clips.vectors[rows]))
+    return ToldFilms(rows, film, noise, text, given, face_weight(clips.focus[rows, 0], clips.reach[rows, 0], film.shape[-2:]))
 
 
 def _sampled(backbone, noise: Tensor, text: Tensor, empty: Tensor, given: Conditioning) -> Tensor:
@@ -75,7 +80,7 @@ def _sampled(backbone, noise: Tensor, text: Tensor, empty: Tensor, given: Condit
         return guided(streams, lambda group: [one(stream) for stream in group])
 
     *_, (_, film, _) = flow.walk(noise, field, flow.times(spec.steps, spec.shift))
-    return film
+    return film if backbone.refiner is None else backbone.refiner.refined(film)
 
 
 def compare(real: Tensor, drawn: Tensor, weight: Tensor, kept: int) -> tuple[float, ...]:

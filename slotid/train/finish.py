@@ -24,10 +24,11 @@ def finish_of(job) -> dict[str, Any]:
     from slotid.train.base import PersonEmbedder
     from slotid.train.calibrate import calibrate
     from slotid.train.recipes import latents, trained_base
+    from slotid.train.refine import trained_refiner
 
     backbone = trained_base(job)
     (clips,) = latents(job, backbone.vae, (job.clips,))
-    backbone.spec = replace(backbone.spec, **SAMPLING)
+    backbone.spec, backbone.refiner = replace(backbone.spec, **SAMPLING), trained_refiner(job, backbone.spec)
     spec = replace(backbone.spec, finish_gain=calibrate(backbone, PersonEmbedder(), clips))
     keep_finish(spec, job.out / "base")
     return read_finish(job.out / "base")

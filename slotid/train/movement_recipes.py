@@ -132,10 +132,10 @@ def ear(job: Job, plan: Plan) -> dict[str, Any]:
 def thin(job: Job, plan: Plan | None) -> dict[str, Any]:
     """Writes the LoRA of every method in ``job.assets`` again, thinned; the frame reader, the same for all that hear, is kept once."""
     from slotid.identity.variants import VARIANTS
-    from slotid.identity.weights import share
+    from slotid.train.lean import share_trunk
     from slotid.train.recipes import new_backbone
 
-    ranks, hearing = {}, []
+    ranks = {}
     for kind in VARIANTS:
         folder = job.assets / "identity" / kind.name
         lora = thinned_lora(new_backbone(job), folder)
@@ -145,9 +145,7 @@ def thin(job: Job, plan: Plan | None) -> dict[str, Any]:
         method = kind.from_pretrained(folder)
         method.save_pretrained(folder, "tiny", lora, recipe=about["recipe"], half=True)
         ranks[kind.name] = lora.plan.rank
-        hearing += [folder] if method.movement is not None else []
-    if hearing:
-        share(hearing, "movement.reader.")
+    share_trunk(job.assets / "identity")
     return {"rank": ranks}
 
 

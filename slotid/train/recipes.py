@@ -10,12 +10,14 @@
     python -m slotid train vae_stills --also runs/cameras
     python -m slotid train text          (the text encoder alone, 5 minutes)
     python -m slotid train base          (by two processes, which go apart: see the README; then on a CUDA card, with more films)
+    python -m slotid train refine        (what its films lack of their plans, by the clips' calm twins)
     python -m slotid train finish --clips runs/kept    (how flat its films are, by people that nothing learned from; 3 minutes)
     python -m slotid train slots_start --also runs/cameras runs/people
     python -m slotid train slots_read --also runs/cameras runs/people
     python -m slotid train slots_flow    (and both with --method anchor, mean, attention)
     python -m slotid train assemble      (writes assets/tiny)
     python -m slotid train frames --stills runs/moments    python -m slotid train ear    (and ear with --method attention, mean)
+    python -m slotid train thin          python -m slotid train lean --method attention    (and mean: both on Slot-ID's trunk)
     python -m slotid train judge_looks   python -m slotid train judge_habits   python -m slotid train judge_facts
 
 `python -m slotid train again --out runs/next` fills an empty folder from assets/tiny, so that a training can go on from what has landed.
@@ -35,9 +37,12 @@ from typing import Any
 from slotid.train.again import from_assets
 from slotid.train.finish import SAMPLING, finish_of, read_finish
 from slotid.train.judge_recipes import JUDGES as JUDGES
+from slotid.train.lean import lean
 from slotid.train.loop import Plan, device_here
 from slotid.train.movement_recipes import ear, frames, thin
+from slotid.train.refine import refine, trained_refiner
 from slotid.train.twins import calm_films, shown_of
+from slotid.train.vae_recipes import load_vae, vae_solve, vae_stills
 from slotid.types import SlotIDError
 
 LATENT_CHANNELS = 48  # of a picture
@@ -93,64 +98,16 @@ def new_backbone(job: Job):
         tokenizer.save_pretrained(folder / "tokenizer")
     backbone = build_tiny(0, tokenizer=tokenizer, channels=LATENT_CHANNELS, motion=MOTION_CHANNELS)
     vae = build_vae(LATENT_CHANNELS)
-    _load_vae(vae, job)
+    load_vae(vae, job)
     backbone.vae = with_motion(vae, MOTION_CHANNELS).requires_grad_(False).eval()
     if (folder / "latents.json").exists():
         _set_latents(backbone, *json.loads((folder / "latents.json").read_text()))
     return backbone
 
 
-def _load_vae(vae, job: Job) -> None:
-    """The furthest trained VAE there is."""
-    from safetensors.torch import load_file
-
-    from slotid.train.loop import load_weights
-
-    solved = job.out / "vae" / "solved.safetensors"
-    if not solved.exists():
-        raise SlotIDError(f"No solved VAE at {solved}; run `python -m slotid train vae_solve` first.")
-    vae.load_state_dict(load_file(solved))
-    if (job.out / "vae" / "stills" / "checkpoint").exists():
-        load_weights(vae, job.out / "vae" / "stills" / "checkpoint")
-
-
 def _set_latents(backbone, mean: list[float], std: list[float]) -> None:
     """``mean`` and ``std`` of a picture's channels; those of motion are scaled as they are told."""
     backbone.vae.register_to_config(latents_mean=[0.0] * MOTION_CHANNELS + mean, latents_std=[1.0] * MOTION_CHANNELS + std)
-
-
-def vae_solve(job: Job, plan: Plan | None) -> dict[str, Any]:
-    """Encoder and decoder's start in closed form, from some hundred frames of the world and pictures from nothing."""
-    import numpy as np
-    import torch
-    from safetensors.torch import save_file
-
-    from slotid.backbone.stills import StillConvs
-    from slotid.train.pictures import picture
-    from slotid.train.principal import solve_decoder, solve_encoder
-    from slotid.train.vae import build_vae, to_video
-    from slotid.world.shards import read_shards
-
-    torch.manual_seed(0)
-    rng = np.random.default_rng(0)
-    records = read_shards(job.clips) + read_shards(job.stills)
-    single = [records[i].frames()[int(rng.integers(len(records[i].seconds)))] for i in rng.permutation(len(records))[:900]]
-    vae = build_vae(LATENT_CHANNELS)
-    found = {"encoder": solve_encoder(vae, to_video(np.stack([*single, *(picture(rng, 128) for _ in range(100))])[:, None]))}
-    with StillConvs(vae):
-        found["decoder"] = solve_decoder(vae, to_video(np.stack([*single[:220], *(picture(rng, 128) for _ in range(30))])[:, None]))
-    (job.out / "vae").mkdir(parents=True, exist_ok=True)
-    save_file({n: t.detach().contiguous() for n, t in vae.state_dict().items()}, job.out / "vae" / "solved.safetensors")
-    return found
-
-
-def vae_stills(job: Job, plan: Plan | None) -> dict[str, Any]:
-    """The decoder on single frames, with float32 around its head (see ``backbone.stills``)."""
-    from slotid.train.vae import build_vae, train_decoder
-
-    vae = build_vae(LATENT_CHANNELS)
-    _load_vae(vae, job)
-    return train_decoder(vae, [job.clips, job.stills, *job.also], plan, job.out / "vae" / "stills", minutes=job.minutes)
 
 
 def latents(job: Job, vae, folders: tuple[Path, ...] = ()):
@@ -325,14 +282,15 @@ def assemble(job: Job, plan: Plan | None) -> dict[str, Any]:
     """Writes the trained pipeline into ``assets/tiny``, and the weights of every method that has been trained."""
     import shutil
 
-    from slotid.backbone.tiny import save_tiny
+    from slotid.backbone.tiny import REFINER_FOLDER, save_tiny
     from slotid.identity.variants import VARIANTS
     from slotid.train.loop import load_weights
 
     backbone = trained_base(job)
     backbone.spec = replace(backbone.spec, **SAMPLING, **read_finish(job.out / "base"))
+    backbone.refiner = trained_refiner(job, backbone.spec)
     job.assets.mkdir(parents=True, exist_ok=True)
-    for stale in ("transformer", "vae"):  # other sizes may have had other numbers of files
+    for stale in ("transformer", "vae", REFINER_FOLDER):  # other sizes may have had other numbers of files
         shutil.rmtree(job.assets / stale, ignore_errors=True)
     save_tiny(backbone, job.assets)
     shutil.copyfile(job.out / "base" / MOTION_FILE, job.assets / MOTION_FILE)
@@ -379,11 +337,13 @@ RECIPES: dict[str, Recipe] = {
         "see LOG.md",
         Plan(steps=325, batch=192, lr=4e-4, warmup=50, cooldown=0.6, ema=0.99, precision="bf16", save_minutes=1),
     ),
+    "refine": Recipe(refine, Plan(steps=3300, batch=16, lr=1e-3, warmup=30, cooldown=0.6, ema=0.99, apart=8), "see LOG.md"),
     "finish": Recipe(lambda job, _: finish_of(job), None, "beside the base: gains of 1 to 1.4 for the fine channels, 3 minutes"),
     "shown": Recipe(lambda job, _: shown_of(job), None, "of --clips kept out and their calm twins beside them; a minute"),
     "frames": Recipe(frames, Plan(steps=3000, batch=16, lr=2e-3, warmup=50, cooldown=0.8, weight_decay=0.05, ema=0.995), "see LOG.md"),
     "ear": Recipe(ear, Plan(steps=3000, batch=192, lr=2e-3, warmup=50, cooldown=0.8, weight_decay=0.05, ema=0.99), "see LOG.md"),
     "thin": Recipe(thin, None, "the methods' LoRA at rank 4 and one frame reader for all, so that they fit in 60 MB"),
+    "lean": Recipe(lean, Plan(steps=400, batch=12, lr=1e-3, warmup=20, cooldown=0.7, weight_decay=0.0, ema=0.98), "see LOG.md"),
     "assemble": Recipe(assemble, None, "assets/tiny, about 55 MB in files under 16 MB"),
 }
 

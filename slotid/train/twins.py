@@ -9,6 +9,7 @@ themselves, 0.7 to 0.9 (LOG.md, sixteenth session). What it does not draw at fir
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,14 +31,28 @@ def calm_films(clips: Latents, twins: Latents) -> Tensor:
 
     Raises SlotIDError when not one of them has a twin.
     """
+    pairs = _pairs(clips, twins)
+    calm = clips.films.clone()
+    calm[pairs[:, 0]] = twins.films[pairs[:, 1]]
+    return calm
+
+
+def with_twins(clips: Latents, twins: Latents) -> tuple[Latents, Tensor]:
+    """Those of the clips that have a calm twin, and their twins (N, C, T, h, w). Raises SlotIDError when none has."""
+    rows, which = _pairs(clips, twins).unbind(1)
+    parts = {name: value[rows] for name, value in vars(clips).items() if torch.is_tensor(value)}
+    parts |= {name: getattr(clips, name)[rows.numpy()] for name in ("people", "index", "reference")}
+    return replace(clips, **parts, facts=[clips.facts[row] for row in rows.tolist()]), twins.films[which]
+
+
+def _pairs(clips: Latents, twins: Latents) -> Tensor:
+    """(K, 2) rows of ``clips`` that have a calm twin, and of ``twins``."""
     rows = {key: row for row, key in enumerate(zip(twins.people.tolist(), twins.index.tolist(), strict=True))}
     found = [rows.get(key, -1) for key in zip(clips.people.tolist(), clips.index.tolist(), strict=True)]
     pairs = torch.tensor([(row, twin) for row, twin in enumerate(found) if twin >= 0])
     if not len(pairs):
         raise SlotIDError("No film has a calm twin: render the same people with the same options and --calm.")
-    calm = clips.films.clone()
-    calm[pairs[:, 0]] = twins.films[pairs[:, 1]]
-    return calm
+    return pairs
 
 
 def mistaken(lively: Tensor) -> Tensor:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from slotid.backbone.tiny import TINY_FOLDER, load_tiny
+from slotid.backbone.tiny import REFINER_FOLDER, TINY_FOLDER, load_tiny
 from slotid.identity.movement import Movement
 from slotid.identity.slots import SlotID
 from slotid.train import recipes
 from slotid.train.loop import load_weights
+from slotid.train.refine import trained_refiner
 from slotid.types import SlotIDError
 
 pytestmark = pytest.mark.skipif(not (TINY_FOLDER / "model_index.json").is_file(), reason="needs the embedded pipeline in assets/tiny")
@@ -35,12 +36,15 @@ def test_the_basis_of_motion_is_played_once_and_goes_with_the_weights(tmp_path):
 
 def test_what_was_landed_is_where_the_next_training_starts(tmp_path):
     job = recipes.Job(tmp_path / "clips", tmp_path / "stills", tmp_path / "out", Path(TINY_FOLDER))
-    assert recipes.run("again", job)["stages"] == ["vae", "base", "text", "slots_start", "frames"]
+    refine = ["refine"] if (TINY_FOLDER / REFINER_FOLDER).is_dir() else []
+    assert recipes.run("again", job)["stages"] == ["vae", "base", "text", *refine, "slots_start", "frames"]
     landed, started = load_tiny(), recipes.trained_base(job)
     for part in ("transformer", "vae", "text_encoder"):
         weights = getattr(started, part).state_dict()
         assert all(torch.equal(weights[name], value) for name, value in getattr(landed, part).state_dict().items()), part
     assert started.vae.config.latents_std == landed.vae.config.latents_std
+    refiner = trained_refiner(job, landed.spec)
+    assert refine == [] or all(torch.equal(refiner.state_dict()[n], value) for n, value in landed.refiner.state_dict().items())
     assert started.read(["a person smiles"]).equal(landed.read(["a person smiles"]))
     assert json.loads((job.out / "base/checkpoint/state.json").read_text())["step"] == 0
     learner = recipes._learner(replace(job, method="anchor"), lora=False)
