@@ -182,10 +182,14 @@ class WanBackbone(PerturbedAttention):
             return self.vae.decode(latent * std + mean).sample
 
     @torch.no_grad()
+    def refined(self, film: Tensor) -> Tensor:
+        """A sampled film (B, C, T', h, w), normalised, in which what its plan says and its picture lacks is drawn, where there is a
+        refiner."""
+        return film if self.refiner is None else self.refiner.refined(film)
+
     def finished(self, film: Tensor) -> Tensor:
-        """A sampled film (B, C, T', h, w), normalised, as it is decoded: what its plan says and its picture lacks is drawn, where there
-        is a refiner; then ``flow.finished``."""
-        return self.spec.finished(film if self.refiner is None else self.refiner.refined(film))
+        """A sampled film (B, C, T', h, w), normalised, as it is decoded: ``refined``, then ``flow.finished``."""
+        return self.spec.finished(self.refined(film))
 
     def _normal(self, like: Tensor) -> list[Tensor]:
         values = (self.vae.config.latents_mean, self.vae.config.latents_std)

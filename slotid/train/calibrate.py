@@ -80,7 +80,7 @@ def _sampled(backbone, noise: Tensor, text: Tensor, empty: Tensor, given: Condit
         return guided(streams, lambda group: [one(stream) for stream in group])
 
     *_, (_, film, _) = flow.walk(noise, field, flow.times(spec.steps, spec.shift))
-    return film if backbone.refiner is None else backbone.refiner.refined(film)
+    return backbone.refined(film)
 
 
 def compare(real: Tensor, drawn: Tensor, weight: Tensor, kept: int) -> tuple[float, ...]:

@@ -36,7 +36,7 @@ def test_it_learns_to_say_on_another_trunk_what_it_said(tmp_path):
     learner = LeanLearner(mean, slots)
     batch = clips(40, 0)
     with torch.no_grad():
-        asked = said(mean_without_ears(mean), *batch)
+        asked = said(learner.before[0], *batch)
         first = [float(part.mean()) for part in off(said(learner.method, *batch), asked)]
     assert first[0] > 0.01 and asked[2].mean(-1).allclose(torch.ones(40, 3), atol=1e-4)
     plan = Plan(steps=120, batch=16, lr=3e-3, warmup=5, cooldown=0.7, ema=0.9)
@@ -47,12 +47,6 @@ def test_it_learns_to_say_on_another_trunk_what_it_said(tmp_path):
     weights = learner.method.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in slots.state_dict().items() if name.startswith(TRUNK))
     assert all(torch.equal(mean.state_dict()[name], value) for name, value in kept.items()), "what landed is left as it is"
-
-
-def mean_without_ears(mean: MeanPooled) -> MeanPooled:
-    deaf = MeanPooled(replace(mean.config, movement=False))
-    deaf.load_state_dict({name: value for name, value in mean.state_dict().items() if not name.startswith("movement.")})
-    return deaf.eval()
 
 
 def test_the_trunk_is_shared_once_all_that_hear_stand_on_it(tmp_path):
